@@ -85,6 +85,7 @@ def show_comparison(
     width: float = 2.6, # inches a picture
 ): # the matplotlib `Figure`
     "LR, bicubic, `results`, HR beside each other; titles carry PSNR (Y, 4 px) of the whole picture."
+    if box: box = tuple(round(f * side) / side for f, side in zip(box, (lr.shape[-1], lr.shape[-2]) * 2)) # whole LR pixels
     bicubic = enlarge(lr[None], hr.shape[-1] // lr.shape[-1])[0]
     scored = {f"{title}: {psnr(x[None], hr[None]).item():.2f} dB": x for title, x in (dict(bicubic=bicubic) | results).items()}
     return show_images(dict(LR=lr) | scored | dict(original=hr), box, width=width)
