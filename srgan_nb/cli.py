@@ -6,7 +6,7 @@
 __all__ = ['app', 'Device', 'Precision', 'Compile', 'HELD_OUT', 'main', 'plain_errors', 'default_weights', 'output_paths',
            'upscale', 'train', 'pair_photos', 'score', 'evaluate', 'demo']
 
-# %% ../nbs/09_cli.ipynb #34bfa59e
+# %% ../nbs/09_cli.ipynb #2a74b6c4
 import json
 import sys
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ import typer
 
 from . import __version__
 
-# %% ../nbs/09_cli.ipynb #f058a16e
+# %% ../nbs/09_cli.ipynb #4815e6d4
 app = typer.Typer(help="SRGAN: photographs four times larger.", no_args_is_help=True, context_settings=dict(help_option_names=["-h", "--help"]), pretty_exceptions_enable=False)
 
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to compute.")]
@@ -31,7 +31,7 @@ def _version(asked: bool):
 @app.callback()
 def main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False): pass
 
-# %% ../nbs/09_cli.ipynb #d98f95da
+# %% ../nbs/09_cli.ipynb #0f9929e2
 def _say(message: str) -> None:
     "One line on stderr."
     typer.echo(f"srgan: {message}", err=True)
@@ -42,7 +42,7 @@ def plain_errors() -> Iterator[None]:
     try: yield
     except (ValueError, OSError) as error: _say(str(error)); raise typer.Exit(1) from None
 
-# %% ../nbs/09_cli.ipynb #666366ed
+# %% ../nbs/09_cli.ipynb #33f9ac28
 def default_weights() -> str: # a bundled name
     "`srgan`, or the best there is while no adversarial weights ship (said once)."
     from srgan_nb.generator import bundled_weights
@@ -50,7 +50,7 @@ def default_weights() -> str: # a bundled name
     _say("no adversarial weights ship yet: using srresnet, which is faithful but smoother")
     return "srresnet"
 
-# %% ../nbs/09_cli.ipynb #3f4d962f
+# %% ../nbs/09_cli.ipynb #c98c29ad
 def output_paths(
     photos: list, # paths of photos
     out: str, # a file, or a folder: one that exists, or a name that ends in /
@@ -65,7 +65,7 @@ def output_paths(
         used.add(name); names.append(folder / name)
     return names
 
-# %% ../nbs/09_cli.ipynb #1eaf82bd
+# %% ../nbs/09_cli.ipynb #39bd3f55
 def _photos_in(given: list[Path]) -> list[Path]:
     "Files as given, folders replaced by the photos in them."
     from srgan_nb.data import find_photos
@@ -95,7 +95,7 @@ def upscale(
         except (ValueError, OSError) as error: _say(str(error)); failed += 1
     if failed: raise typer.Exit(1)
 
-# %% ../nbs/09_cli.ipynb #54ea4e41
+# %% ../nbs/09_cli.ipynb #b42b7c11
 def _with_steps(config, stage: str, steps: int):
     "`config` with that many steps in the stages it has, or in the one that is asked for by name."
     def resized(name):
@@ -127,12 +127,10 @@ def train(
         config = training.PRESETS[preset] if preset else training.Config.from_dict(record["config"]) if record else training.TINY
         if steps: config = _with_steps(config, stage, steps)
         if batch: config = replace(config, batch=batch)
-        store = training.PhotoStore(data, config.crop, strict)
-        for name, reason in store.skipped.items(): _say(f"skipped {name}: {reason}")
-        training.train(config, store, out, stage, init=init, vgg=vgg, resume=resume, seed=seed, device=device, precision=precision, compile=compile)
+        training.train(config, data, out, stage, init=init, vgg=vgg, resume=resume, seed=seed, device=device, precision=precision, compile=compile, strict=strict)
     typer.echo(f"{out}: generator.safetensors is ready; try: srgan upscale PHOTO -o OUT.png --weights {out}")
 
-# %% ../nbs/09_cli.ipynb #2e70adc4
+# %% ../nbs/09_cli.ipynb #b795a7d3
 def pair_photos(
     hr_dir, # a folder of originals
     lr_dir=None, # a folder of LR photos of the same stems, or stems with x4 behind
@@ -142,17 +140,23 @@ def pair_photos(
     from srgan_nb.data import crop_to_multiple, degrade, find_photos
     from srgan_nb.utils import open_photo, photo_to_tensor
     load = lambda path: photo_to_tensor(open_photo(path))[None]
-    partners = {path.stem: path for path in find_photos(lr_dir)} if lr_dir else None
-    for path in find_photos(hr_dir):
+    for path, partner in _partners(find_photos(hr_dir), lr_dir, scale): # all of them are looked up before the first is scored
         hr = crop_to_multiple(load(path), scale)
-        if partners is None: yield path.stem, degrade(hr, scale), hr; continue
-        partner = partners.get(path.stem) or partners.get(f"{path.stem}x{scale}")
-        if partner is None: raise ValueError(f"{lr_dir}: holds no {path.stem} or {path.stem}x{scale} for {path}")
-        lr = load(partner)
+        lr = load(partner) if partner else degrade(hr, scale)
         if tuple(side * scale for side in lr.shape[-2:]) != tuple(hr.shape[-2:]): raise ValueError(f"{partner}: {lr.shape[-1]} x {lr.shape[-2]} pixels are not a {scale}th of {path}, {hr.shape[-1]} x {hr.shape[-2]}")
         yield path.stem, lr, hr
 
-# %% ../nbs/09_cli.ipynb #fbb2103f
+def _partners(originals: list, lr_dir, scale: int) -> list:
+    "Pairs of an original and its LR file, or None where LR shall be made."
+    if not lr_dir: return [(path, None) for path in originals]
+    from srgan_nb.data import find_photos
+    small = {path.stem: path for path in find_photos(lr_dir)}
+    pairs = [(path, small.get(path.stem) or small.get(f"{path.stem}x{scale}")) for path in originals]
+    missing = [path.stem for path, partner in pairs if partner is None]
+    if missing: raise ValueError(f"{lr_dir}: holds no LR version of {', '.join(missing)} (looked for NAME and NAMEx{scale})")
+    return pairs
+
+# %% ../nbs/09_cli.ipynb #80c2dfeb
 def score(
     sr, # `(1, 3, H, W)` in [0, 1]
     hr, # the original, same shape and range
@@ -164,7 +168,7 @@ def score(
     if perceptual: figures["lpips"] = lpips(sr, hr)
     return {key: value.item() for key, value in figures.items()}
 
-# %% ../nbs/09_cli.ipynb #c90d054a
+# %% ../nbs/09_cli.ipynb #73eb0a2b
 @app.command()
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="A folder of original (HR) photos.")],
@@ -193,7 +197,7 @@ def evaluate(
 def _row(image: dict) -> str:
     return f"{image['name']:20}" + "".join(f"  {key} {value:.2f} dB" if key == "psnr_y" else f"  {key} {value:.4f}" for key, value in image.items() if key != "name")
 
-# %% ../nbs/09_cli.ipynb #84268259
+# %% ../nbs/09_cli.ipynb #bcd35166
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="A folder for the pictures and the toy run.")] = Path("srgan-demo"),
@@ -221,8 +225,12 @@ def _demo_upscale(photo, out: Path) -> None:
     lr = degrade(hr)
     sr = Upscaler.from_pretrained(name).upscale(lr)
     typer.echo(f"{HELD_OUT} ({lr.shape[-1]} x {lr.shape[-2]} to {hr.shape[-1]} x {hr.shape[-2]} pixels): bicubic {psnr(enlarge(lr), hr).item():.2f} dB, {name} {psnr(sr, hr).item():.2f} dB")
-    show_comparison(lr[0], hr[0], {name: sr[0]}, box=(0.35, 0.35, 0.65, 0.75), width=4).savefig(out / "comparison.png", dpi=100)
+    _save_figure(show_comparison(lr[0], hr[0], {name: sr[0]}, box=(0.35, 0.35, 0.65, 0.75), width=4), out / "comparison.png")
     typer.echo(f"look at {out / 'comparison.png'}")
+
+def _save_figure(figure, path: Path) -> None:
+    import matplotlib.pyplot as plt
+    figure.savefig(path, dpi=100); plt.close(figure)
 
 def _demo_train(photos: dict, out: Path) -> None:
     from srgan_nb.training import TINY, plot_metrics, read_metrics, train
@@ -230,10 +238,10 @@ def _demo_train(photos: dict, out: Path) -> None:
     run = out / "toy-run"
     if run.exists(): raise FileExistsError(f"{run}: holds the toy run of an earlier demo; remove it or choose another --out")
     train(TINY, photos, run)
-    plot_metrics(run).savefig(out / "curve.png", dpi=100)
+    _save_figure(plot_metrics(run), out / "curve.png")
     first, last = read_metrics(run)[0], read_metrics(run)[-1]
     typer.echo(f"content loss {first['content']:.4f} at step {first['step']}, {last['content']:.4f} at the end; its curve: {out / 'curve.png'}")
 
-# %% ../nbs/09_cli.ipynb #70afbe58
+# %% ../nbs/09_cli.ipynb #fd0dd195
 #| eval: false
 if __name__ == "__main__": app()

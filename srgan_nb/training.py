@@ -314,7 +314,9 @@ class Run:
     vgg: VGGFeatures | None = None # where the content loss needs it
     compile: bool = False # compile the networks with `torch.compile`
 
-    def log(self, **values) -> None:
+    def log(self,
+        **values, # what JSON can hold: step, stage, losses, seconds
+    ) -> None:
         "Append one line to metrics.jsonl."
         if self.accelerator.is_main_process:
             with open(self.folder / "metrics.jsonl", "a") as file: file.write(json.dumps(values) + "\n")
@@ -483,12 +485,15 @@ def train(
     if stage not in (*STAGES, "both"): raise ValueError(f"stage {stage!r} is not one of {', '.join(STAGES)}, both")
     if resume: config, seed = config or Config.from_dict(record["config"]), record["seed"]
     stages = STAGES if stage == "both" else (stage,)
+    if isinstance(data, (str, Path)) and folder.resolve().is_relative_to(Path(data).resolve()):
+        raise ValueError(f"{folder} lies inside the photos' folder {data}, so its sample pictures would become photos; choose a run folder outside")
     store = data if isinstance(data, PhotoStore) else PhotoStore(data, config.crop, strict)
     if resume and record["photos_digest"] != _photos_digest(store):
         raise ValueError(f"{folder} was begun with other photos ({record['photos']}); to go on with these, start a new run with --init {folder}")
     accelerator = make_accelerator(device, precision)
     run = Run(config, folder, store, seed, accelerator, _vgg_for(config, stages, vgg, accelerator.device), compile)
     start = load_generator(init) if init else None
+    for name, reason in store.skipped.items(): accelerator.print(f"skipped {name}: {reason}")
     if accelerator.is_main_process:
         (folder / "samples").mkdir(parents=True, exist_ok=True)
         with atomic_path(folder / "train.json") as temporary: temporary.write_text(json.dumps(_record(run), indent=1))

@@ -96,7 +96,7 @@ def open_photo(
     source, # path or binary file object
 ) -> Image.Image: # mode L, LA, RGB or RGBA, 8 bits a channel, upright
     "Open and decode a picture wholly. Raises `ValueError` where it is not a picture or is broken, `FileNotFoundError` where it is missing."
-    name = getattr(source, "name", source)
+    name = source if isinstance(source, (str, Path)) else getattr(source, "name", "picture")
     if isinstance(source, (str, Path)) and not Path(source).is_file():
         raise FileNotFoundError(f"{source}: " + ("is a folder, not a photo" if Path(source).is_dir() else "no such file"))
     try:

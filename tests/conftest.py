@@ -1,0 +1,44 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from srgan_nb.cli import app
+from srgan_nb.data import sample_photos
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    "Small networks are faster on one thread, and sums come out the same on every machine."
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def srgan():
+    "Run the command in this process; a result with exit_code, stdout, stderr. A traceback fails the test."
+    def run(*arguments):
+        result = CliRunner(env=dict(NO_COLOR="1", TERM="dumb")).invoke(app, list(map(str, arguments)), prog_name="srgan")
+        assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+        return result
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path):
+    "A folder of three small photographs."
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, photo in list(sample_photos().items())[:3]:
+        photo.crop((100, 50, 220, 150)).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture
+def eval_dir():
+    folder = Path(os.environ.get("SRGAN_EVAL", "absent"))
+    if not folder.is_dir(): pytest.skip("SRGAN_EVAL does not name a folder with Set5 and Set14")
+    return folder

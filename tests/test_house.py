@@ -1,0 +1,109 @@
+"The house rules that a machine can check: which module may import which, documented parameters, links, README."
+import ast
+import dataclasses
+import importlib
+import inspect
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from conftest import ROOT
+
+NOTEBOOKS = sorted((ROOT / "nbs").glob("*.ipynb"))
+MODULES = [path.stem for path in sorted((ROOT / "srgan_nb").glob("*.py")) if not path.stem.startswith("_")]
+ALLOWED = dict(utils=set(), losses=set(), generator=set(), discriminator=set(), vgg=set(), data={"utils"}, metrics={"utils"},
+    training={"utils", "data", "losses", "generator", "discriminator", "vgg"}, inference={"utils", "generator"}, cli=set(MODULES))
+
+
+def cells(path): return [(cell["cell_type"], "".join(cell["source"]), cell.get("outputs", [])) for cell in json.loads(path.read_text())["cells"]]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_backwards(module):
+    tree = ast.parse((ROOT / f"srgan_nb/{module}.py").read_text())
+    used = {node.module.split(".")[1] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("srgan_nb.")}
+    assert used <= ALLOWED[module]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_library_needs_no_nbdev(module):
+    assert not re.search(r"^\s*(from|import) (fastcore|nbdev)", (ROOT / f"srgan_nb/{module}.py").read_text(), re.M)
+
+
+def documented(module):
+    "Exported functions and classes, and the public methods written in those classes: name, source, names of parameters or fields."
+    names = lambda function: [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
+    loaded = importlib.import_module(f"srgan_nb.{module}")
+    for name in loaded.__all__:
+        thing = getattr(loaded, name)
+        if inspect.isfunction(thing): yield name, thing.__doc__, inspect.getsource(thing), names(thing)
+        if not inspect.isclass(thing): continue
+        yield name, thing.__doc__, inspect.getsource(thing), [field.name for field in dataclasses.fields(thing)] if dataclasses.is_dataclass(thing) else names(thing.__init__)
+        for method, function in vars(thing).items():
+            function = getattr(function, "__func__", function)
+            if inspect.isfunction(function) and (not method.startswith("_") or method == "__call__"):
+                yield f"{name}.{method}", function.__doc__, inspect.getsource(function), names(function)
+
+
+# The command line describes its options in their help, which typer checks by showing it.
+@pytest.mark.parametrize("module", [module for module in MODULES if module != "cli"])
+def test_everything_public_is_described(module):
+    "Each exported function, class and method has a docstring, each of its parameters or fields a comment on its line."
+    for name, doc, source, parameters in documented(module):
+        assert doc and not doc.startswith(f"{name}("), f"{name} has no docstring"
+        for parameter in parameters:
+            assert re.search(rf"^\s*\**{parameter}\b[^#\n]*#\s*\S", source, re.M), f"{name}: {parameter} has no comment"
+
+
+def test_readme_is_the_index_notebook():
+    sys.path.insert(0, str(ROOT / "tools"))
+    from readme import readme
+    text, pictures = readme()
+    assert (ROOT / "README.md").read_text() == text
+    for path, data in pictures.items(): assert (ROOT / path).read_bytes() == data
+
+
+def heading_ids(path):
+    "Pandoc's automatic identifiers of a notebook's headings."
+    for kind, source, _ in cells(path):
+        for title in re.findall(r"^#+ (.*)$", source, re.M) if kind == "markdown" else []:
+            plain = re.sub(r"[^\w\s.-]", "", re.sub(r"\$.*?\$", lambda m: re.sub(r"[\\{}_^,]", "", m[0]), title)).lower()
+            yield re.sub(r"^[^a-z]+", "", re.sub(r"\s+", "-", plain.strip()))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_links_between_notebooks_resolve(path):
+    for kind, source, _ in cells(path):
+        for target, anchor in re.findall(r"\]\(([\w/.]*\.ipynb)?(?:#([\w.-]+))?\)", source) if kind == "markdown" else []:
+            other = path.parent / target if target else path
+            assert other.exists(), f"{path.name} links to {target}"
+            if anchor: assert anchor in set(heading_ids(other)), f"{path.name} links to {target}#{anchor}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_fit_to_read(path):
+    assert path.stat().st_size < 1_500_000
+    for kind, source, outputs in cells(path):
+        if kind != "code": continue
+        assert len(source.splitlines()) <= 40, f"{path.name}: a cell of {len(source.splitlines())} lines"
+        assert not any(output["output_type"] == "error" for output in outputs), f"{path.name}: a saved error"
+        if any("image/png" in output.get("data", {}) or "image/jpeg" in output.get("data", {}) for output in outputs):
+            assert "fig-cap" in source and "fig-alt" in source, f"{path.name}: a picture without caption or alt text:\n{source}"
+
+
+def test_install_cell_is_the_same_everywhere():
+    found = {source for path in NOTEBOOKS for kind, source, _ in cells(path) if kind == "code" and source.startswith("#| eval: false") and "pip install" in source}
+    assert len(found) == 1
+
+
+def test_no_machine_paths():
+    for path in [*NOTEBOOKS, *ROOT.glob("*.md")]:
+        assert not re.search(r"/(work|root|home)/\w", path.read_text()), path
+
+
+def test_package_loads_lazily():
+    program = "import sys, srgan_nb; assert 'torch' not in sys.modules; from srgan_nb import Generator, Discriminator, VGGFeatures, Upscaler"
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,60 @@
+"Runs that are stopped go on as if nothing had happened."
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from srgan_nb.data import sample_photos
+from srgan_nb.generator import load_generator
+from srgan_nb.training import TINY, Stage, checkpoints, read_metrics, train
+
+CONFIG = replace(TINY, srresnet=Stage(8), srgan=Stage(8), n_blocks=1, channels=8, d_channels=4, crop=32, batch=4, save_every=2, log_every=1)
+HERE = dict(device="cpu", precision="fp32")
+
+
+def weights(run): return load_generator(run).state_dict()
+def timeless(run): return [{key: value for key, value in line.items() if key != "seconds"} for line in read_metrics(run)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory): return train(CONFIG, sample_photos(), tmp_path_factory.mktemp("runs") / "whole", **HERE)
+
+
+@pytest.mark.parametrize("stage, newest", [("srresnet", 0), ("both", 0), ("both", 1)])
+def test_resumed_run_equals_the_whole_one(whole, tmp_path, stage, newest):
+    "Cut back to a checkpoint of either stage and resumed: the same bits, the same metrics, once each."
+    run = train(CONFIG, sample_photos(), tmp_path / "run", stage=stage, **HERE)
+    for path in checkpoints(run)[:newest]: path.unlink()
+    train(None, sample_photos(), run, resume=True, **HERE)
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(run).values()))
+    assert timeless(run) == timeless(whole)
+
+
+def test_broken_newest_checkpoint_falls_back(whole, tmp_path, capsys):
+    run = train(CONFIG, sample_photos(), tmp_path / "run", **HERE)
+    checkpoints(run)[0].write_bytes(checkpoints(run)[0].read_bytes()[:1000])
+    train(None, sample_photos(), run, resume=True, **HERE)
+    assert "trying the one before" in capsys.readouterr().out
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(run).values()))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
+def test_sigterm_finishes_the_step_and_writes_a_checkpoint(photos, tmp_path):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "srgan_nb.cli", "train", "--data", photos, "--out", run, "--stage", "srresnet", "--steps", "100000", "--device", "cpu"]
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 120
+    while not read_metrics(run) and time.time() < deadline: time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Traceback" not in err, err
+    assert "stopped after step" in out and "--resume" in out
+    step = int(checkpoints(run)[0].stem.split("-")[-1])
+    assert 0 < step < 100000 and f"step {step}" in out
+    assert json.loads((run / "train.json").read_text())["config"]["srresnet"]["steps"] == 100000
