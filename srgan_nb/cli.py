@@ -86,6 +86,7 @@ def upscale(
     from srgan_nb.inference import Upscaler, upscale_file
     with plain_errors():
         photos = _photos_in(photo)
+        if any(place.is_dir() for place in photo): out = f"{out}/" # a folder in, a folder out, even if it holds one photo
         upscaler = Upscaler.from_pretrained(weights or default_weights(), device=device, precision=precision, tile=tile, compile=compile)
         targets = output_paths(photos, out)
         if len(photos) > 1: Path(out).mkdir(parents=True, exist_ok=True)
@@ -215,6 +216,7 @@ def demo(
 
 HELD_OUT = "motorcycle"
 
+# %% ../nbs/09_cli.ipynb #1f8e7961
 def _demo_upscale(photo, out: Path) -> None:
     from srgan_nb.data import crop_to_multiple, degrade
     from srgan_nb.inference import Upscaler
@@ -228,6 +230,7 @@ def _demo_upscale(photo, out: Path) -> None:
     _save_figure(show_comparison(lr[0], hr[0], {name: sr[0]}, box=(0.35, 0.35, 0.65, 0.75), width=4), out / "comparison.png")
     typer.echo(f"look at {out / 'comparison.png'}")
 
+# %% ../nbs/09_cli.ipynb #5861f618
 def _save_figure(figure, path: Path) -> None:
     import matplotlib.pyplot as plt
     figure.savefig(path, dpi=100); plt.close(figure)

@@ -14,6 +14,7 @@ import json
 import math
 import platform
 import signal
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -376,6 +377,7 @@ def read_record(
 def stop_request() -> Iterator[Callable]: # a function: has the user asked to stop?
     "Turn Ctrl-C and SIGTERM into a question the loop asks after each step, so that no step is cut in two."
     asked = []
+    if threading.current_thread() is not threading.main_thread(): yield lambda: False; return # Python allows handlers in the main thread only
     before = {number: signal.signal(number, lambda *_: asked.append(True)) for number in (signal.SIGINT, signal.SIGTERM)}
     try: yield lambda: bool(asked)
     finally:
@@ -490,6 +492,8 @@ def train(
     store = data if isinstance(data, PhotoStore) else PhotoStore(data, config.crop, strict)
     if resume and record["photos_digest"] != _photos_digest(store):
         raise ValueError(f"{folder} was begun with other photos ({record['photos']}); to go on with these, start a new run with --init {folder}")
+    if not any(getattr(config, name).length(len(store), config.batch) for name in stages):
+        raise ValueError(f"configuration {config.name!r} has no steps for stage {stage!r}; give --steps")
     accelerator = make_accelerator(device, precision)
     run = Run(config, folder, store, seed, accelerator, _vgg_for(config, stages, vgg, accelerator.device), compile)
     start = load_generator(init) if init else None

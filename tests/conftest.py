@@ -39,6 +39,6 @@ def photos(tmp_path):
 
 @pytest.fixture
 def eval_dir():
-    folder = Path(os.environ.get("SRGAN_EVAL", "absent"))
+    folder = Path(os.environ.get("SRGAN_EVAL") or "absent")
     if not folder.is_dir(): pytest.skip("SRGAN_EVAL does not name a folder with Set5 and Set14")
     return folder
