@@ -129,12 +129,15 @@ def degrade(
     kernel: str = "bicubic", # `bicubic` (Sec. 3.2) or `gaussian` (the model of Sec. 2)
 ) -> Tensor: # `(N, 3, H/scale, W/scale)`, float32 in [0, 1], rounded to 8 bits
     "The LR version of `hr`. Raises `ValueError` for sides that `scale` does not divide and for an unknown kernel."
-    if any(side % scale for side in hr.shape[-2:]): raise ValueError(f"sides {tuple(hr.shape[-2:])} are not multiples of {scale}; cut them with crop_to_multiple first")
+    height, width = hr.shape[-2:]
+    if height % scale or width % scale: raise ValueError(f"sides {height} x {width} are not multiples of {scale}; cut them with crop_to_multiple first")
     hr = hr.float() / 255 if hr.dtype == torch.uint8 else hr
-    if kernel == "bicubic": lr = F.interpolate(hr, scale_factor=1 / scale, mode="bicubic", antialias=True)
-    elif kernel == "gaussian": lr = F.interpolate(gaussian_blur(hr, 4 * scale + 1, scale / 2), scale_factor=1 / scale, mode="bilinear")
-    else: raise ValueError(f"kernel {kernel!r} is not one of bicubic, gaussian")
-    return to_8bit(lr)
+    shrink = lambda x, mode, **options: to_8bit(F.interpolate(x, mode=mode, **options))
+    if kernel == "bicubic": # rows, then columns, each rounded, as imresize does
+        rows = shrink(hr, "bicubic", antialias=True, size=(height // scale, width))
+        return shrink(rows, "bicubic", antialias=True, size=(height // scale, width // scale))
+    if kernel == "gaussian": return shrink(gaussian_blur(hr, 4 * scale + 1, scale / 2), "bilinear", scale_factor=1 / scale)
+    raise ValueError(f"kernel {kernel!r} is not one of bicubic, gaussian")
 
 def crop_to_multiple(
     x: Tensor, # `(..., H, W)`
