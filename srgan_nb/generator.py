@@ -50,7 +50,7 @@ class Generator(nn.Module, PyTorchModelHubMixin):
     ):
         "Raises `ValueError` where `scale` is not a power of 2."
         super().__init__()
-        steps = scale.bit_length() - 1
+        steps = scale.bit_length() - 1 # how often 1 must be doubled to reach `scale`
         if scale != 2 ** steps or steps < 1: raise ValueError(f"scale {scale} is not 2, 4, 8, ...: each sub-pixel step doubles")
         self.n_blocks, self.channels, self.scale = n_blocks, channels, scale
         self.head = nn.Sequential(nn.Conv2d(3, channels, 9, padding=4), nn.PReLU(channels))
@@ -125,5 +125,6 @@ def load_generator(
     if (path / "generator.safetensors").is_file(): return _read_generator(path / "generator.safetensors")
     if path.is_dir() and not (path / "config.json").is_file(): raise ValueError(f"{path}: a folder with neither generator.safetensors (a run) nor config.json (save_pretrained)")
     if not path.is_dir() and (str(name).count("/") != 1 or path.suffix in (".safetensors", ".pt", ".pth")): raise ValueError(f"{name}: no such weights; give {', '.join([*bundled_weights(), 'a file'])}, a run folder or a hub id like owner/name")
+    # The hub mixin's own method, for `Generator.from_pretrained` leads here.
     try: return super(Generator, Generator).from_pretrained(name, strict=True, **kwargs).eval()
     except RuntimeError as error: raise ValueError(f"{name}: does not fit the architecture in its config.json: {error}") from None

@@ -29,7 +29,7 @@ def _prepare(sr: Tensor, hr: Tensor, shave: int, channel: str) -> tuple[Tensor, 
     if min(sr.shape[-2:]) <= 2 * shave: raise ValueError(f"nothing is left of {tuple(sr.shape[-2:])} pixels without {shave} at each border")
     if channel not in ("y", "rgb"): raise ValueError(f"channel {channel!r} is not one of y, rgb")
     pick = luminance if channel == "y" else lambda x: x
-    inside = slice(shave, -shave or None)
+    inside = slice(shave, -shave or None) # -0 would leave nothing
     return tuple(pick(to_8bit(x.double()))[..., inside, inside] for x in (sr, hr))
 
 # %% ../nbs/03_metrics.ipynb #175f58d9
@@ -82,7 +82,7 @@ def show_comparison(
     hr: Tensor, # the original, `(3, 4H, 4W)`, range [0, 1]
     results: dict, # title -> result, like `hr`
     box: tuple | None = None, # the part to show: left, top, right, bottom as fractions
-    width: float = 2.6, # inches a picture
+    width: float = 2.6, # inches per picture
 ): # the matplotlib `Figure`
     "LR, bicubic, `results`, HR beside each other; titles carry PSNR (Y, 4 px) of the whole picture."
     if box: box = tuple(round(f * side) / side for f, side in zip(box, (lr.shape[-1], lr.shape[-2]) * 2)) # whole LR pixels

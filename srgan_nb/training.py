@@ -53,7 +53,7 @@ class Stage:
 
     def length(self,
         photos: int, # number of photos
-        batch: int, # photos a step
+        batch: int, # photos per step
     ) -> int: # steps
         "The stage's length in steps."
         return self.steps or self.epochs * photos // batch
@@ -82,7 +82,7 @@ class Config:
     d_channels: int = 64 # feature maps of D's first convolution
     scale: int = 4 # up-scaling factor r
     crop: int = 96 # side of the HR crops, pixels (hr_height and hr_width of the source document)
-    batch: int = 16 # crops a step, over all processes
+    batch: int = 16 # crops per step, over all processes
     beta1: float = 0.9 # Adam's first momentum
     content: str = "vgg" # the SRGAN stage's content loss: `vgg` (Eq. 5) or `pixel` (Eq. 4)
     phi: tuple = (5, 4) # which phi_ij
@@ -90,7 +90,7 @@ class Config:
     content_kind: str = "mse" # distance of the features: `mse` (Eq. 5) or `l1`
     adversarial: str = "bce" # `bce` (Eq. 2, 6) or `lsgan` (least squares)
     adversarial_weight: float = 1e-3 # of the adversarial term (Eq. 3)
-    ema: float = 0.999 # decay of the averaged weights, a step
+    ema: float = 0.999 # decay of the averaged weights per step
     log_every: int = 100 # steps between two lines of metrics.jsonl
     save_every: int = 1000 # steps between two checkpoints with their sample picture
 
@@ -122,7 +122,7 @@ def make_accelerator(
     chosen = pick_device(device)
     AcceleratorState._reset_state(reset_partial_state=True) # Accelerate refuses a second precision otherwise
     mixed = "bf16" if pick_precision(precision, chosen) == torch.bfloat16 else "no"
-    return Accelerator(cpu=chosen.type == "cpu", mixed_precision=mixed, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
+    return Accelerator(cpu=chosen.type == "cpu", mixed_precision=mixed, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)]) # D runs twice before it learns: BatchNorm's buffers must not be overwritten in between
 
 # %% ../nbs/07_training.ipynb #cd080975
 @dataclass
@@ -201,7 +201,7 @@ def srgan_step(
     d_opt.zero_grad(); accelerator.backward(d_loss); d_opt.step()
 
     d.requires_grad_(False) # G learns, D is fixed, but hands its gradient on
-    judge = accelerator.unwrap_model(d)
+    judge = accelerator.unwrap_model(d) # D itself: no gradients to average over processes now
     with accelerator.autocast(): content_term, judged = content(sr, hr), judge(sr)
     adversarial_term = adversarial_loss(judged.float(), kind)
     g_loss = perceptual_loss(content_term, adversarial_term, weight)
@@ -226,7 +226,7 @@ def content_loss(
 def update_ema(
     ema: nn.Module, # the average, changed in place
     model: nn.Module, # the model being trained
-    decay: float, # share of the average that stays
+    decay: float, # share of the average that stays in one step
     step: int, # from 0; early on the average forgets faster
 ) -> None:
     "Move `ema` towards `model`: parameters and BatchNorm statistics; counters are copied."
@@ -341,7 +341,7 @@ class Run:
 # %% ../nbs/07_training.ipynb #ddabdb45
 def read_metrics(
     run, # a run folder
-) -> list[dict]: # a dict a logged step
+) -> list[dict]: # one dict per logged step
     "The lines of metrics.jsonl."
     path = Path(run) / "metrics.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
@@ -454,7 +454,7 @@ def run_stages(
         steps = getattr(run.config, name).length(len(run.store), run.config.batch)
         if not steps: continue
         state = found if found and found.stage == name else new_state(run.config, name, run.seed, run.accelerator.device, start)
-        run.accelerator.print(f"{name}: step {state.step} to {steps} on {run.accelerator.device}, {len(run.store)} photos, precision {run.accelerator.mixed_precision}")
+        run.accelerator.print(f"{name}: step {state.step} to {steps} on {run.accelerator.device}, {len(run.store)} photos, {dict(no='fp32').get(run.accelerator.mixed_precision, run.accelerator.mixed_precision)}")
         if not run_stage(run, state): return run.accelerator.print(f"stopped after step {state.step} of {name}; go on with --resume")
         start = state.ema
 

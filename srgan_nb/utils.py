@@ -121,7 +121,7 @@ def tensor_to_photo(
 
 # %% ../nbs/01_utils.ipynb #7cd8b90c
 def enlarge(
-    lr: Tensor, # `(N, C, H, W)`
+    lr: Tensor, # `(N, C, H, W)`, any range
     scale: int = 4, # factor r
 ) -> Tensor: # `(N, C, scale*H, scale*W)`; overshoots the range of `lr` at edges
     "Bicubic enlargement with a = -0.5, the baseline."
@@ -146,12 +146,12 @@ def show_images(
     images: dict, # title -> `Image` or tensor `(3, H, W)` in [0, 1]
     box: tuple | None = None, # the part to show: left, top, right, bottom as fractions of width and height
     columns: int | None = None, # pictures a row; all in one row if None
-    width: float = 3., # inches a picture
+    width: float = 3., # inches per picture
 ): # the matplotlib `Figure`
     "Draw pictures beside each other, pixel by pixel, each under its title."
     import matplotlib.pyplot as plt
     columns = columns or len(images)
-    rows = -(-len(images) // columns)
+    rows = -(-len(images) // columns) # rounded up
     parts = [_part(image, box) for image in images.values()]
     height = width * parts[0].height / parts[0].width
     figure, axes = plt.subplots(rows, columns, figsize=(columns * width, rows * (height + 0.45)), squeeze=False, facecolor="white", layout="constrained")
@@ -162,4 +162,4 @@ def show_images(
 def _part(image, box) -> Image.Image:
     photo = tensor_to_photo(image) if isinstance(image, Tensor) else image.convert("RGB")
     if box is None: return photo
-    return photo.crop([round(f * side) for f, side in zip(box, photo.size * 2)])
+    return photo.crop([round(f * side) for f, side in zip(box, photo.size * 2)]) # left, top by width, height; right, bottom likewise
