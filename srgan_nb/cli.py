@@ -214,7 +214,7 @@ def demo(
         _demo_upscale(held_out, out)
         _demo_train(photos, out)
 
-HELD_OUT = "motorcycle"
+HELD_OUT = "astronaut"
 
 # %% ../nbs/09_cli.ipynb #1f8e7961
 def _demo_upscale(photo, out: Path) -> None:
@@ -227,7 +227,7 @@ def _demo_upscale(photo, out: Path) -> None:
     lr = degrade(hr)
     sr = Upscaler.from_pretrained(name).upscale(lr)
     typer.echo(f"{HELD_OUT} ({lr.shape[-1]} x {lr.shape[-2]} to {hr.shape[-1]} x {hr.shape[-2]} pixels): bicubic {psnr(enlarge(lr), hr).item():.2f} dB, {name} {psnr(sr, hr).item():.2f} dB")
-    _save_figure(show_comparison(lr[0], hr[0], {name: sr[0]}, box=(0.35, 0.35, 0.65, 0.75), width=4), out / "comparison.png")
+    _save_figure(show_comparison(lr[0], hr[0], {name: sr[0]}, box=(0.25, 0.05, 0.75, 0.5), width=4), out / "comparison.png")
     typer.echo(f"look at {out / 'comparison.png'}")
 
 # %% ../nbs/09_cli.ipynb #5861f618

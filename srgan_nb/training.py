@@ -107,7 +107,7 @@ PAPER = Config("paper", srresnet=Stage(1_000_000), srgan=Stage(200_000, schedule
 BLOG = Config("blog", srresnet=Stage(), srgan=Stage(epochs=5), batch=4, beta1=0.5,
     phi=(3, 4), feature_scale=1., content_kind="l1", adversarial="lsgan")
 
-TINY = Config("tiny", srresnet=Stage(2500, rate=2e-3, schedule="cosine", warmup=20), srgan=Stage(500, rate=2e-4), n_blocks=2, channels=16, d_channels=8,
+TINY = Config("tiny", srresnet=Stage(4500, rate=2e-3, schedule="cosine", warmup=20), srgan=Stage(1000, rate=2e-4), n_blocks=2, channels=16, d_channels=8,
     crop=48, batch=4, content="pixel", ema=0.98, log_every=25, save_every=500)
 
 PRESETS = {config.name: config for config in (TINY, BLOG, PAPER)}

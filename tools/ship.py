@@ -1,6 +1,6 @@
 """Turn a run's averaged generator into weights of the package, with the card that says what they are.
 
-    python tools/ship.py RUN NAME --photos DIR --eval DIR
+    python tools/ship.py RUN NAME --photos DIR --eval DIR --bad-at "what it is bad at" [--note "what else one should know"]
 
 writes srgan_nb/weights/NAME.safetensors (float16) and NAME.json beside it. DIR of --photos holds manifest.json (file,
 source, licence of each photo); DIR of --eval holds Set5 and Set14, each with HR and LRbicx4. The figures on the card are
@@ -42,7 +42,7 @@ def credits(photos: Path, names: list) -> list:
     return [dict(source=source, licence=licence, photos=[entry["file"] for entry in group]) for (source, licence), group in groupby(sorted(used, key=key), key)]
 
 
-def card(run: Path, file: Path, photos: Path, eval_dir: Path, full: dict, shipped: dict) -> dict:
+def card(run: Path, file: Path, photos: Path, eval_dir: Path, full: dict, shipped: dict, bad_at: str, note: str) -> dict:
     record, steps = read_record(run), read_metrics(run)
     with safe_open(run / "generator.safetensors", "pt") as made: about = made.metadata()
     return dict(
@@ -51,7 +51,7 @@ def card(run: Path, file: Path, photos: Path, eval_dir: Path, full: dict, shippe
         hardware=record["machine"] + f", {record['device']}", versions=record["versions"], hours=round(sum_hours(steps), 2),
         figures=shipped, figures_before_rounding_to_float16=full,
         figures_are="means over the set; x4, stored bicubic LR, Y of BT.601, 4 pixels shaved, 8 bits, float32; ssim_y: Wang's window; lpips: shift-tolerant, AlexNet, RGB",
-        bad_at="first weights, trained for a small fraction of the paper's million steps: fine texture stays smooth, thin regular lines can merge; noise and JPEG blocks are enlarged like detail",
+        bad_at=bad_at, note=note,
         data=credits(photos, [path.name for path in photos.glob("*.jpg")]))
 
 
@@ -65,12 +65,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path); parser.add_argument("name")
     parser.add_argument("--photos", type=Path, required=True); parser.add_argument("--eval", type=Path, required=True)
+    parser.add_argument("--bad-at", required=True); parser.add_argument("--note", default="")
     o = parser.parse_args()
     file = BUNDLED / f"{o.name}.safetensors"
     full = figures(o.run, o.eval)
     save_generator(load_generator(o.run), file, torch.float16, name=o.name, licence="CC-BY-SA-4.0")
     file.chmod(0o644)
-    about = card(o.run, file, o.photos, o.eval, full, figures(file, o.eval))
+    about = card(o.run, file, o.photos, o.eval, full, figures(file, o.eval), o.bad_at, o.note)
     file.with_suffix(".json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
     print(json.dumps({key: about[key] for key in ("steps", "hours", "figures", "figures_before_rounding_to_float16")}, indent=1))
 
