@@ -8,7 +8,6 @@ __all__ = ['app', 'Device', 'Precision', 'Compile', 'HELD_OUT', 'main', 'plain_e
 
 # %% ../nbs/09_cli.ipynb #2a74b6c4
 import json
-import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path

@@ -8,7 +8,6 @@ __all__ = ['luminance', 'psnr', 'ssim', 'lpips', 'show_comparison']
 # %% ../nbs/03_metrics.ipynb #b51adba4
 from functools import lru_cache
 
-import numpy as np
 import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor

@@ -17,7 +17,7 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable, Iterator
 
@@ -27,7 +27,6 @@ import torch
 import torchvision
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -36,9 +35,9 @@ from tqdm import tqdm
 
 from .data import PhotoStore, crop_batch, make_pair
 from .discriminator import Discriminator
-from .generator import Generator, load_generator, save_generator
+from .generator import Generator, load_generator, read_tensors, save_generator
 from .losses import adversarial_loss, discriminator_loss, feature_loss, perceptual_loss, pixel_loss
-from .utils import atomic_path, enlarge, pick_device, pick_precision, set_seed, to_unit
+from .utils import atomic_path, enlarge, pick_device, pick_precision, to_unit
 from .vgg import VGGFeatures
 
 # %% ../nbs/07_training.ipynb #56864ea1
@@ -292,10 +291,7 @@ def load_checkpoint(
     device: torch.device, # where the networks shall live
 ) -> TrainState: # as it was when saved
     "Read a checkpoint. Raises `ValueError` where the file is not one, is broken or holds other networks."
-    try:
-        with safe_open(path, "pt") as file: about, tensors = file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}
-    except (SafetensorError, OSError) as error: raise ValueError(f"{path}: not a whole safetensors file ({error})") from None
-    if about.get("format") != "srgan_nb checkpoint": raise ValueError(f"{path}: not a checkpoint of this project (its metadata says {about.get('format')!r})")
+    about, tensors = read_tensors(path, "checkpoint")
     state = new_state(config, about["stage"], 0, device)
     state.step = int(about["step"])
     try: load_state_tensors(state, tensors)
