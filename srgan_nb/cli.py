@@ -10,6 +10,7 @@ __all__ = ['app', 'Device', 'Precision', 'Compile', 'HELD_OUT', 'main', 'plain_e
 import json
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Iterator, Literal, Optional
 
@@ -237,8 +238,7 @@ def _save_figure(figure, path: Path) -> None:
 def _demo_train(photos: dict, out: Path) -> None:
     from srgan_nb.training import TINY, plot_metrics, read_metrics, train
     typer.echo(f"now a toy run: the preset TINY on the other {len(photos)} photos. It shows the machinery, not what SRGAN can do.")
-    run = out / "toy-run"
-    if run.exists(): raise FileExistsError(f"{run}: holds the toy run of an earlier demo; remove it or choose another --out")
+    run = next(path for n in count(1) if not (path := out / f"toy-run-{n}").exists()) # an earlier demo's run stays
     train(TINY, photos, run)
     _save_figure(plot_metrics(run), out / "curve.png")
     first, last = read_metrics(run)[0], read_metrics(run)[-1]
