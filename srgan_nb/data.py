@@ -8,6 +8,7 @@ __all__ = ['PHOTO_SUFFIXES', 'sample_photos', 'find_photos', 'celeba', 'PhotoSto
 
 # %% ../nbs/02_data.ipynb #c73c57fe
 import os
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,7 @@ class PhotoStore:
 
     def __len__(self): return len(self.names)
 
-    @property
+    @cached_property
     def sizes(self) -> np.ndarray: # `(n, 2)`: height, width
         "Height and width of each photo, pixels."
         return np.array([pixels.shape[:2] for pixels in self.pixels])
