@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PAPER', 'BLOG', 'TINY', 'PRESETS', 'STAGES', 'Stage', 'learning_rate', 'Config', 'make_accelerator', 'TrainState',
-           'new_state', 'srresnet_step', 'srgan_step', 'content_loss', 'update_ema', 'state_tensors',
+           'new_state', 'srresnet_step', 'srgan_step', 'colour_shift', 'content_loss', 'update_ema', 'state_tensors',
            'load_state_tensors', 'checkpoints', 'save_checkpoint', 'load_checkpoint', 'Run', 'read_metrics',
-           'read_record', 'stop_request', 'make_step', 'set_rate', 'run_stage', 'run_stages', 'train', 'plot_metrics']
+           'read_record', 'stop_request', 'make_step', 'set_rates', 'run_stage', 'run_stages', 'train', 'plot_metrics']
 
 # %% ../nbs/07_training.ipynb #84271a8c
 import hashlib
@@ -87,8 +87,10 @@ class Config:
     phi: tuple = (5, 4) # which phi_ij
     feature_scale: float = 1 / 12.75 # multiplies the features (Sec. 3.2)
     content_kind: str = "mse" # distance of the features: `mse` (Eq. 5) or `l1`
+    pixel_weight: float = 0. # of a pixel loss beside the features (the paper: none)
     adversarial: str = "bce" # `bce` (Eq. 2, 6) or `lsgan` (least squares)
     adversarial_weight: float = 1e-3 # of the adversarial term (Eq. 3)
+    d_rate: float = 1. # D's learning rate, as a multiple of G's (the paper: the same)
     ema: float = 0.999 # decay of the averaged weights per step
     log_every: int = 100 # steps between two lines of metrics.jsonl
     save_every: int = 1000 # steps between two checkpoints with their sample picture
@@ -190,7 +192,7 @@ def srgan_step(
     content: Callable, # of `sr` and `hr`, both in [-1, 1]
     kind: str = "bce", # `bce` or `lsgan`
     weight: float = 1e-3, # of the adversarial term (Eq. 3)
-) -> dict: # losses and D's mean probabilities, as tensors on the device
+) -> dict: # losses, D's mean probabilities and the colour shift, as tensors on the device
     "One update of D, then one of G (k = 1, Sec. 3.2), from one forward pass of G."
     with accelerator.autocast(): sr = g(lr)
 
@@ -206,18 +208,28 @@ def srgan_step(
     g_loss = perceptual_loss(content_term, adversarial_term, weight)
     g_opt.zero_grad(); accelerator.backward(g_loss); g_opt.step()
     return dict(g_loss=g_loss, d_loss=d_loss, content=content_term, adversarial=adversarial_term,
-        p_real=real.float().sigmoid().mean(), p_fake=fake.float().sigmoid().mean())
+        p_real=real.float().sigmoid().mean(), p_fake=fake.float().sigmoid().mean(), shift=colour_shift(sr.detach(), hr))
+
+# %% ../nbs/07_training.ipynb #7c20f997
+def colour_shift(
+    sr: Tensor, # super-resolved batch `(N, 3, H, W)` in [-1, 1]
+    hr: Tensor, # reference, same shape and range
+) -> Tensor: # scalar, 8-bit levels (0 to 255)
+    "How far the channel that is off most is off, in the mean over the batch."
+    return 127.5 * (sr.float() - hr).mean((0, 2, 3)).abs().max()
 
 # %% ../nbs/07_training.ipynb #606012a2
 def content_loss(
     config: Config, # its content, phi, feature_scale and content_kind
     vgg: VGGFeatures | None, # frozen; None where the content is the pixel loss
 ) -> Callable: # of `sr` and `hr`, both `(N, 3, H, W)` in [-1, 1]: a scalar
-    "The content term of Eq. 3."
+    "The content term of Eq. 3: Eq. 4 or Eq. 5."
     if config.content == "pixel": return lambda sr, hr: pixel_loss(sr.float(), hr)
+    features = lambda x: vgg(to_unit(x)).float() * config.feature_scale
     def vgg_loss(sr, hr):
-        with torch.no_grad(): target = vgg(to_unit(hr))
-        return feature_loss(vgg(to_unit(sr)).float() * config.feature_scale, target.float() * config.feature_scale, config.content_kind)
+        with torch.no_grad(): target = features(hr)
+        loss = feature_loss(features(sr), target, config.content_kind)
+        return loss + config.pixel_weight * pixel_loss(sr.float(), hr) if config.pixel_weight else loss
     return vgg_loss
 
 # %% ../nbs/07_training.ipynb #b95bfaf4
@@ -394,13 +406,14 @@ def make_step(
     return lambda lr, hr: srgan_step(accelerator, g, d, g_opt, d_opt, lr, hr, content, config.adversarial, config.adversarial_weight)
 
 # %% ../nbs/07_training.ipynb #3175e668
-def set_rate(
+def set_rates(
     state: TrainState, # whose optimisers to set
-    rate: float, # the learning rate of the coming step
+    g_rate: float, # G's learning rate in the coming step
+    d_rate: float, # D's, where there is a D
 ) -> None:
-    "Give both optimisers this learning rate."
-    for opt, _ in state.optimizers().values():
-        for group in opt.param_groups: group["lr"] = rate
+    "Give each optimiser its learning rate."
+    for name, (opt, _) in state.optimizers().items():
+        for group in opt.param_groups: group["lr"] = dict(g_opt=g_rate, d_opt=d_rate)[name]
 
 def run_stage(
     run: Run, # what stays the same
@@ -413,7 +426,7 @@ def run_stage(
     with stop_request() as asked_to_stop, tqdm(total=steps, initial=state.step, desc=state.stage, disable=None) as bar:
         while state.step < steps:
             rate = learning_rate(stage, state.step, steps)
-            set_rate(state, rate)
+            set_rates(state, rate, rate * config.d_rate)
             hr = crop_batch(run.store, config.batch, run.seed, state.step, accelerator.process_index, accelerator.num_processes)
             losses = one_step(*make_pair(hr.to(accelerator.device, non_blocking=True), config.scale))
             update_ema(state.ema, state.g, config.ema, state.step)
@@ -504,16 +517,17 @@ def train(
 def plot_metrics(
     run, # a run folder
 ): # the matplotlib `Figure`
-    "The curves of a run: G's content term (both stages), and the adversarial stage's two losses and D's probabilities."
+    "The curves of a run: the content term (both stages); of the adversarial stage the two losses, D's probabilities, the colour shift. Raises `ValueError` where there is nothing to draw."
     import matplotlib.pyplot as plt
     lines = read_metrics(run)
     if not lines: raise ValueError(f"{run}: no metrics.jsonl, or nothing in it yet")
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3), facecolor="white", layout="constrained")
+    figure, axes = plt.subplots(1, 4, figsize=(13, 2.8), facecolor="white", layout="constrained")
     for stage in STAGES: _curve(axes[0], lines, stage, "content", stage)
     for key, label in dict(d_loss="D", adversarial="G, adversarial").items(): _curve(axes[1], lines, "srgan", key, label)
     for key, label in dict(p_real="photographs", p_fake="G's pictures").items(): _curve(axes[2], lines, "srgan", key, label)
+    _curve(axes[3], lines, "srgan", "shift", "largest channel")
     axes[0].set(title="content loss", ylabel="loss", yscale="log"); axes[1].set(title="adversarial losses", ylabel="loss")
-    axes[2].set(title="D says: a photograph", ylabel="mean probability", ylim=(0, 1))
+    axes[2].set(title="D says: a photograph", ylabel="mean probability", ylim=(0, 1)); axes[3].set(title="colour shift", ylabel="8-bit levels")
     for axis in axes: axis.set_xlabel("step of the stage"); axis.legend(fontsize=8) if axis.lines else axis.text(0.5, 0.5, "not yet", ha="center", transform=axis.transAxes)
     return figure
 
@@ -526,3 +540,5 @@ def _curve(axis, lines, stage, key, label):
     smooth = np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
     color = axis.plot(steps, values, alpha=0.25)[0].get_color()
     axis.plot(steps, smooth, color=color, label=label)
+    broken = steps[~np.isfinite(values)]
+    if len(broken): axis.axvspan(broken[0], steps[-1], color="red", alpha=0.15, linewidth=0)
