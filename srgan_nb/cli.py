@@ -29,7 +29,8 @@ def _version(asked: bool):
     if asked: typer.echo(f"srgan_nb {__version__}"); raise typer.Exit()
 
 @app.callback()
-def main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False): pass
+def main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False):
+    "Options that come before a command's name."
 
 # %% ../nbs/09_cli.ipynb #0f9929e2
 def _say(message: str) -> None:

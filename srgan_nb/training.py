@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['PAPER', 'BLOG', 'TINY', 'PRESETS', 'STAGES', 'Stage', 'learning_rate', 'Config', 'make_accelerator', 'TrainState',
            'new_state', 'srresnet_step', 'srgan_step', 'colour_shift', 'content_loss', 'update_ema', 'state_tensors',
-           'load_state_tensors', 'checkpoints', 'save_checkpoint', 'load_checkpoint', 'Run', 'read_metrics',
-           'read_record', 'stop_request', 'make_step', 'set_rates', 'run_stage', 'run_stages', 'train', 'plot_metrics']
+           'load_state_tensors', 'checkpoints', 'save_checkpoint', 'load_checkpoint', 'save_slim', 'Run',
+           'read_metrics', 'read_record', 'stop_request', 'make_step', 'set_rates', 'run_stage', 'run_stages', 'train',
+           'plot_metrics']
 
 # %% ../nbs/07_training.ipynb #84271a8c
 import hashlib
@@ -35,7 +36,7 @@ from tqdm import tqdm
 
 from .data import PhotoStore, crop_batch, make_pair
 from .discriminator import Discriminator
-from .generator import Generator, load_generator, read_tensors, save_generator
+from .generator import Generator, load_generator, read_tensors, save_generator, tensors_under
 from .losses import adversarial_loss, discriminator_loss, feature_loss, perceptual_loss, pixel_loss
 from .utils import atomic_path, enlarge, pick_device, pick_precision, to_unit
 from .vgg import VGGFeatures
@@ -91,6 +92,7 @@ class Config:
     adversarial: str = "bce" # `bce` (Eq. 2, 6) or `lsgan` (least squares)
     adversarial_weight: float = 1e-3 # of the adversarial term (Eq. 3)
     d_rate: float = 1. # D's learning rate, as a multiple of G's (the paper: the same)
+    joint: bool = False # D judges photographs and G's pictures in one batch (the paper does not say)
     ema: float = 0.999 # decay of the averaged weights per step
     log_every: int = 100 # steps between two lines of metrics.jsonl
     save_every: int = 1000 # steps between two checkpoints with their sample picture
@@ -101,6 +103,11 @@ class Config:
     ) -> "Config":
         "The configuration that was written down."
         return cls(**values | dict(srresnet=Stage(**values["srresnet"]), srgan=Stage(**values["srgan"]), phi=tuple(values["phi"])))
+
+    @property
+    def architecture(self) -> dict: # the arguments of its generator
+        "What `Generator(**architecture)` needs."
+        return dict(n_blocks=self.n_blocks, channels=self.channels, scale=self.scale)
 
 # %% ../nbs/07_training.ipynb #6a0fe02e
 PAPER = Config("paper", srresnet=Stage(1_000_000), srgan=Stage(200_000, schedule="drop"))
@@ -154,17 +161,18 @@ def new_state(
     stage: str, # `srresnet` or `srgan`
     seed: int, # for the initial weights
     device: torch.device, # where the networks shall live
-    generator: Generator | None = None, # start from a copy of this one
+    start: dict | None = None, # the tensors to start from, by network: `g`, `ema`, `d`; at random where one is not named
 ) -> TrainState: # at step 0
     "Networks and optimisers at the beginning of a stage."
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         place = lambda model: model.to(device, memory_format=torch.channels_last)
-        g, ema = (place(Generator(config.n_blocks, config.channels, config.scale)) for _ in range(2))
-        if generator is not None: g.load_state_dict(generator.state_dict())
-        ema.load_state_dict(g.state_dict()); ema.eval().requires_grad_(False)
+        g, ema = (place(Generator(**config.architecture)) for _ in range(2))
         d = place(Discriminator(config.d_channels)) if stage == "srgan" else None
-    return TrainState(stage, 0, g, ema, _adam(g, config), d, d and _adam(d, config))
+    ema.load_state_dict(g.state_dict()); ema.eval().requires_grad_(False)
+    state = TrainState(stage, 0, g, ema, _adam(g, config), d, d and _adam(d, config))
+    for name, tensors in (start or {}).items(): state.models()[name].load_state_dict(tensors)
+    return state
 
 # %% ../nbs/07_training.ipynb #ec07f996
 def srresnet_step(
@@ -192,18 +200,19 @@ def srgan_step(
     content: Callable, # of `sr` and `hr`, both in [-1, 1]
     kind: str = "bce", # `bce` or `lsgan`
     weight: float = 1e-3, # of the adversarial term (Eq. 3)
+    joint: bool = False, # D judges `hr` and `sr` in one batch
 ) -> dict: # losses, D's mean probabilities and the colour shift, as tensors on the device
     "One update of D, then one of G (k = 1, Sec. 3.2), from one forward pass of G."
     with accelerator.autocast(): sr = g(lr)
 
     d.requires_grad_(True) # D learns, G is fixed: sr is cut off
-    with accelerator.autocast(): real, fake = d(hr), d(sr.detach())
+    with accelerator.autocast(): real, fake = d(torch.cat([hr, sr.detach()])).chunk(2) if joint else (d(hr), d(sr.detach()))
     d_loss = discriminator_loss(real.float(), fake.float(), kind)
     d_opt.zero_grad(); accelerator.backward(d_loss); d_opt.step()
 
     d.requires_grad_(False) # G learns, D is fixed, but hands its gradient on
     judge = accelerator.unwrap_model(d) # D itself: no gradients to average over processes now
-    with accelerator.autocast(): content_term, judged = content(sr, hr), judge(sr)
+    with accelerator.autocast(): content_term, judged = content(sr, hr), judge(torch.cat([hr, sr])).chunk(2)[1] if joint else judge(sr)
     adversarial_term = adversarial_loss(judged.float(), kind)
     g_loss = perceptual_loss(content_term, adversarial_term, weight)
     g_opt.zero_grad(); accelerator.backward(g_loss); g_opt.step()
@@ -263,12 +272,9 @@ def load_state_tensors(
     tensors: dict, # what `state_tensors` gave
 ) -> None:
     "The inverse of `state_tensors`. Raises `RuntimeError` where a network's tensors do not fit."
-    for name, model in state.models().items(): model.load_state_dict(_under(tensors, f"{name}."))
+    for name, model in state.models().items(): model.load_state_dict(tensors_under(tensors, f"{name}."))
     for name, (opt, model) in state.optimizers().items():
-        for i, p in enumerate(model.parameters()): opt.state[p] = {key: _like(t, p) for key, t in _under(tensors, f"{name}.{i}.").items()}
-
-def _under(tensors: dict, prefix: str) -> dict:
-    return {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+        for i, p in enumerate(model.parameters()): opt.state[p] = {key: _like(t, p) for key, t in tensors_under(tensors, f"{name}.{i}.").items()}
 
 def _like(t: Tensor, p: Tensor) -> Tensor:
     "`t` on the device of `p`; moments also take its memory layout, which fused Adam relies on."
@@ -311,6 +317,18 @@ def load_checkpoint(
     torch.set_rng_state(tensors["rng"])
     return state
 
+# %% ../nbs/07_training.ipynb #4e3935c3
+def save_slim(
+    run, # a run folder
+    path, # the file to write
+) -> None:
+    "Write G, its average and D of a run's newest checkpoint in float16. Raises `ValueError` where there is no checkpoint."
+    if not checkpoints(run): raise ValueError(f"{run}: holds no checkpoint")
+    about, tensors = read_tensors(checkpoints(run)[0], "checkpoint")
+    kept = {key: t.half() if t.is_floating_point() else t for key, t in tensors.items() if key.split(".")[0] in ("g", "ema", "d")}
+    architecture = Config.from_dict(json.loads(about["config"])).architecture
+    with atomic_path(path) as temporary: save_file(kept, temporary, metadata=about | dict(format="srgan_nb slim checkpoint", architecture=json.dumps(architecture)))
+
 # %% ../nbs/07_training.ipynb #908a4475
 @dataclass
 class Run:
@@ -322,6 +340,7 @@ class Run:
     accelerator: Accelerator # device, precision, processes
     vgg: VGGFeatures | None = None # where the content loss needs it
     compile: bool = False # compile the networks with `torch.compile`
+    on_save: Callable | None = None # called after each save with the folder, the stage and the step
 
     def log(self,
         **values, # what JSON can hold: step, stage, losses, seconds
@@ -339,6 +358,7 @@ class Run:
         with atomic_path(self.folder / "generator.safetensors") as temporary:
             save_generator(state.ema, temporary, stage=state.stage, step=state.step, config=self.config.name)
         with atomic_path(self.folder / "samples" / f"{state.stage}-{state.step:07d}.png") as temporary: self._draw_samples(state.ema, temporary)
+        if self.on_save: self.on_save(self.folder, state.stage, state.step)
 
     @torch.no_grad()
     def _draw_samples(self, ema, path) -> None:
@@ -403,7 +423,7 @@ def make_step(
     if state.stage == "srresnet": return lambda lr, hr: srresnet_step(accelerator, g, g_opt, lr, hr)
     d, d_opt = accelerator.prepare(state.d.train(), state.d_opt)
     content = content_loss(config, run.vgg)
-    return lambda lr, hr: srgan_step(accelerator, g, d, g_opt, d_opt, lr, hr, content, config.adversarial, config.adversarial_weight)
+    return lambda lr, hr: srgan_step(accelerator, g, d, g_opt, d_opt, lr, hr, content, config.adversarial, config.adversarial_weight, config.joint)
 
 # %% ../nbs/07_training.ipynb #3175e668
 def set_rates(
@@ -451,13 +471,13 @@ def _newest_state(run: Run) -> TrainState | None:
 def run_stages(
     run: Run, # what stays the same
     stages: tuple, # in order
-    start: Generator | None, # where the first one starts from; None: at random
+    start: dict | None, # where the first one starts from, as for `new_state`
     resume: bool, # go on from the newest checkpoint
 ) -> None:
     "One stage after the other: each starts from the averaged weights of the one before."
     found = _newest_state(run) if resume else None
     if resume: _cut_metrics(run, found)
-    if found: start = found.ema
+    if found: start = _from_average(found.ema)
     for name in stages:
         if found and STAGES.index(found.stage) > STAGES.index(name): continue
         steps = getattr(run.config, name).length(len(run.store), run.config.batch)
@@ -465,7 +485,10 @@ def run_stages(
         state = found if found and found.stage == name else new_state(run.config, name, run.seed, run.accelerator.device, start)
         run.accelerator.print(f"{name}: step {state.step} to {steps} on {run.accelerator.device}, {len(run.store)} photos, {dict(no='fp32').get(run.accelerator.mixed_precision, run.accelerator.mixed_precision)}")
         if not run_stage(run, state): return run.accelerator.print(f"stopped after step {state.step} of {name}; go on with --resume")
-        start = state.ema
+        start = _from_average(state.ema)
+
+def _from_average(ema: Generator) -> dict:
+    return dict(g=ema.state_dict(), ema=ema.state_dict())
 
 # %% ../nbs/07_training.ipynb #bd0d747f
 def _vgg_for(config: Config, stages, weights, device) -> VGGFeatures | None:
@@ -474,13 +497,24 @@ def _vgg_for(config: Config, stages, weights, device) -> VGGFeatures | None:
     try: return VGGFeatures(*config.phi, weights=weights or "imagenet").to(device, memory_format=torch.channels_last)
     except OSError as error: raise ValueError(f"the content loss needs VGG19's weights, and they cannot be had ({error}); give a file with --vgg") from None
 
+# %% ../nbs/07_training.ipynb #05113ae5
+def _start_from(init, config: Config, stage: str) -> dict:
+    "The tensors a stage starts from, as for `new_state`."
+    generator = load_generator(init)
+    if generator.architecture != config.architecture: raise ValueError(f"{init}: holds a generator of {generator.architecture}; configuration {config.name!r} asks for {config.architecture}")
+    start = _from_average(generator)
+    if not str(init).endswith(".safetensors"): return start
+    about, tensors = read_tensors(init, "generator", "slim checkpoint")
+    if "slim" in about["format"] and about["stage"] == stage: start |= {name: tensors_under(tensors, f"{name}.") for name in ("g", "d") if tensors_under(tensors, f"{name}.")}
+    return start
+
 # %% ../nbs/07_training.ipynb #d811622f
 def train(
     config: Config | None, # a preset or one of your own; None with `resume`: as the run began
     data, # a folder of photos, a dict name -> `Image`, or a `PhotoStore`
     out, # the run folder, made if need be
     stage: str = "both", # `srresnet`, `srgan` or `both`
-    init=None, # weights for the generator to start from: anything `load_generator` takes
+    init=None, # weights to start from: anything `load_generator` takes; a slim checkpoint brings its D along
     vgg=None, # a VGG19 weights file; None: torchvision downloads where the content loss needs it
     resume: bool = False, # continue the run in `out`
     seed: int = 0, # for crops and initial weights; a resumed run keeps its own
@@ -488,6 +522,7 @@ def train(
     precision: str = "auto", # `auto`, `fp32` or `bf16`
     compile: bool = False, # compile the generator: slow to start, faster after
     strict: bool = False, # refuse to start where any photo cannot be used
+    on_save: Callable | None = None, # called after each save with the run folder, the stage and the step; to evaluate, say
 ) -> Path: # the run folder: checkpoints, metrics.jsonl, samples/, train.json, generator.safetensors
     "Train SRResNet, SRGAN or one after the other. Raises `ValueError` with what to do: a folder that holds a run, no usable photos, weights that do not fit."
     folder, record = Path(out), read_record(out)
@@ -504,8 +539,8 @@ def train(
     if not any(getattr(config, name).length(len(store), config.batch) for name in stages):
         raise ValueError(f"configuration {config.name!r} has no steps for stage {stage!r}; give --steps")
     accelerator = make_accelerator(device, precision)
-    run = Run(config, folder, store, seed, accelerator, _vgg_for(config, stages, vgg, accelerator.device), compile)
-    start = load_generator(init) if init else None
+    run = Run(config, folder, store, seed, accelerator, _vgg_for(config, stages, vgg, accelerator.device), compile, on_save)
+    start = _start_from(init, config, stages[0]) if init else None
     for name, reason in store.skipped.items(): accelerator.print(f"skipped {name}: {reason}")
     if accelerator.is_main_process:
         (folder / "samples").mkdir(parents=True, exist_ok=True)

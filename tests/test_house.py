@@ -12,7 +12,7 @@ import pytest
 
 from conftest import ROOT
 
-NOTEBOOKS = sorted((ROOT / "nbs").glob("*.ipynb"))
+NOTEBOOKS = sorted(path for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
 MODULES = [path.stem for path in sorted((ROOT / "srgan_nb").glob("*.py")) if not path.stem.startswith("_")]
 ALLOWED = dict(utils=set(), losses=set(), generator=set(), discriminator=set(), vgg=set(), data={"utils"}, metrics={"utils"},
     training={"utils", "data", "losses", "generator", "discriminator", "vgg"}, inference={"utils", "generator"}, cli=set(MODULES))
@@ -48,14 +48,24 @@ def documented(module):
                 yield f"{name}.{method}", function.__doc__, inspect.getsource(function), names(function)
 
 
-# The command line describes its options in their help, which typer checks by showing it.
-@pytest.mark.parametrize("module", [module for module in MODULES if module != "cli"])
+@pytest.mark.parametrize("module", MODULES)
 def test_everything_public_is_described(module):
-    "Each exported function, class and method has a docstring, each of its parameters or fields a comment on its line."
+    "Each exported function, class and method has a docstring, each of its parameters or fields a comment on its line; an option of the command line has its help instead."
     for name, doc, source, parameters in documented(module):
         assert doc and not doc.startswith(f"{name}("), f"{name} has no docstring"
+        options = inspect.signature(getattr(importlib.import_module(f"srgan_nb.{module}"), name)).parameters if module == "cli" else {}
         for parameter in parameters:
-            assert re.search(rf"^\s*\**{parameter}\b[^#\n]*#\s*\S", source, re.M), f"{name}: {parameter} has no comment"
+            helped = parameter in options and any(getattr(about, "help", None) for about in getattr(options[parameter].annotation, "__metadata__", ()))
+            assert helped or re.search(rf"^\s*\**{parameter}\b[^#\n]*#\s*\S", source, re.M), f"{name}: {parameter} has no comment"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_everything_public_is_shown(module):
+    "nbdev's pages show what a visible cell exports; methods need a cell `show_doc(Class.method)`."
+    shown = "\n".join(source for path in NOTEBOOKS for kind, source, _ in cells(path) if kind == "code" and not re.search(r"^#\|\s*hide", source, re.M))
+    for name, *_ in documented(module):
+        visible = f"show_doc({name})" in shown if "." in name else re.search(rf"^(def|class) {name}\b", shown, re.M)
+        assert visible, f"{name} is shown nowhere"
 
 
 def test_readme_is_the_index_notebook():
@@ -81,6 +91,20 @@ def test_links_between_notebooks_resolve(path):
             other = path.parent / target if target else path
             assert other.exists(), f"{path.name} links to {target}"
             if anchor: assert anchor in set(heading_ids(other)), f"{path.name} links to {target}#{anchor}"
+
+
+EQUATIONS = [f"Eq. {n}" for n in range(1, 7)]
+SOURCE_HEADINGS = ["1. Introduction", "1.1 Related work", "1.1.1 Image super-resolution", "1.1.2 Design of convolutional neural networks", "1.1.3 Loss functions", "1.2 Contribution",
+    "2. Method", "2.1 Adversarial network architecture", "2.2 Perceptual loss function", "2.2.1 Content loss", "2.2.2 Adversarial loss", "Code: Training details and parameters",
+    "Setup & Utils", "Generator", "Discriminator", "VGG_feature_extractor", "Main: Loading modules", "Device-agnostic code + hyper-parameters setting", "Preparing datasets",
+    "Define generator, discriminator, feature_extractor (VGG)", "Optimizer & criterion", "TRAIN"]
+
+
+@pytest.mark.parametrize("row", EQUATIONS + SOURCE_HEADINGS)
+def test_index_says_where_it_is_treated(row):
+    "Each equation of the paper and each heading of the source document has a row in the index, with a link (which the test above follows)."
+    text = "\n".join(source for kind, source, _ in cells(ROOT / "nbs/index.ipynb") if kind == "markdown")
+    assert re.search(rf"^\| {re.escape(row)} \|.*\]\([\w/.]+\.ipynb", text, re.M)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

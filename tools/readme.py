@@ -21,7 +21,7 @@ def prepared(notebook):
             for output in cell.outputs:
                 if "image/png" in output.get("data", {}): output["data"].pop("text/plain", None)
         else:
-            cell.source = re.sub(r"\]\((\w+)\.ipynb", r"](nbs/\1.ipynb", cell.source)
+            cell.source = re.sub(r"\]\(([\w/]+)\.ipynb", r"](nbs/\1.ipynb", cell.source)
     return notebook
 
 
