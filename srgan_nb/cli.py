@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'Device', 'Precision', 'Compile', 'HELD_OUT', 'main', 'plain_errors', 'default_weights', 'output_paths',
-           'upscale', 'train', 'pair_photos', 'score', 'evaluate', 'demo']
+           'upscale', 'train', 'pair_photos', 'score', 'evaluate_folder', 'evaluate', 'demo']
 
 # %% ../nbs/09_cli.ipynb #2a74b6c4
 import json
@@ -170,6 +170,26 @@ def score(
     if perceptual: figures["lpips"] = lpips(sr, hr)
     return {key: value.item() for key, value in figures.items()}
 
+# %% ../nbs/09_cli.ipynb #c472a54b
+def evaluate_folder(
+    folder, # of originals (HR)
+    lr_dir=None, # of their LR versions; see `pair_photos`
+    weights="srresnet", # anything `load_generator` takes, or `bicubic`
+    perceptual: bool = False, # also the perceptual distance
+    device: str = "auto", # `auto`, `cpu`, `cuda` or `mps`
+    tell=lambda image: None, # called with each picture's name and figures as soon as they are known
+) -> dict: # `weights`, `n`, `mean` (figures), `images` (name and figures of each)
+    "Score a folder of photos, in float32. Raises `ValueError` as `pair_photos` and `load_generator` do."
+    from srgan_nb.inference import Upscaler
+    from srgan_nb.utils import enlarge
+    upscaler = None if weights == "bicubic" else Upscaler.from_pretrained(weights, device=device, precision="fp32")
+    images = []
+    for name, lr, hr in pair_photos(folder, lr_dir, upscaler.scale if upscaler else 4):
+        images.append(dict(name=name) | score(upscaler.upscale(lr) if upscaler else enlarge(lr), hr, perceptual))
+        tell(images[-1])
+    mean = {key: sum(image[key] for image in images) / len(images) for key in images[0] if key != "name"}
+    return dict(weights=str(weights), n=len(images), mean=mean, images=images)
+
 # %% ../nbs/09_cli.ipynb #73eb0a2b
 @app.command()
 def evaluate(
@@ -181,18 +201,10 @@ def evaluate(
     device: Device = "auto",
 ):
     "PSNR and SSIM on the Y-channel, 4 pixels shaved (Sec. 3.1), in float32."
-    from srgan_nb.inference import Upscaler
-    from srgan_nb.utils import atomic_path, enlarge
+    from srgan_nb.utils import atomic_path
     with plain_errors():
-        weights = weights or default_weights()
-        upscaler = None if weights == "bicubic" else Upscaler.from_pretrained(weights, device=device, precision="fp32")
-        images = []
-        for name, lr, hr in pair_photos(folder, lr_dir, upscaler.scale if upscaler else 4):
-            images.append(dict(name=name) | score(upscaler.upscale(lr) if upscaler else enlarge(lr), hr, perceptual))
-            typer.echo(_row(images[-1]))
-        mean = {key: sum(image[key] for image in images) / len(images) for key in images[0] if key != "name"}
-        typer.echo(_row(dict(name=f"mean of {len(images)}") | mean))
-        report = dict(weights=weights, n=len(images), mean=mean, images=images)
+        report = evaluate_folder(folder, lr_dir, weights or default_weights(), perceptual, device, tell=lambda image: typer.echo(_row(image)))
+        typer.echo(_row(dict(name=f"mean of {report['n']}") | report["mean"]))
         if json_file:
             with atomic_path(json_file) as temporary: temporary.write_text(json.dumps(report, indent=1))
 

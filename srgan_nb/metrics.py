@@ -12,7 +12,7 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from .utils import enlarge, show_images, to_8bit
+from .utils import enlarge, show_images, to_8bit, to_signed
 
 # %% ../nbs/03_metrics.ipynb #e206a938
 def luminance(
@@ -72,7 +72,7 @@ def lpips(
     shave: int = 4, # border dropped on each side, HR pixels
 ) -> Tensor: # `(N,)`, 0 where identical
     "Shift-tolerant LPIPS (AlexNet) of `sr` and `hr` in RGB, after rounding to 8 bits. Raises `ValueError` where the extra is not installed."
-    sr, hr = (2 * x.float().cpu() - 1 for x in _prepare(sr, hr, shave, "rgb"))
+    sr, hr = (to_signed(x.float().cpu()) for x in _prepare(sr, hr, shave, "rgb"))
     return torch.stack([_lpips_network()(a[None], b[None]).flatten()[0] for a, b in zip(sr, hr)])
 
 # %% ../nbs/03_metrics.ipynb #005fc175

@@ -9,9 +9,6 @@ those of the file as shipped, measured here by `srgan evaluate`.
 import argparse
 import hashlib
 import json
-import subprocess
-import sys
-import tempfile
 import time
 from itertools import groupby
 from pathlib import Path
@@ -19,20 +16,15 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
+from srgan_nb.cli import evaluate_folder
 from srgan_nb.generator import BUNDLED, load_generator, save_generator
 from srgan_nb.training import read_metrics, read_record
 
 
 def figures(weights, eval_dir: Path) -> dict:
-    "What `srgan evaluate` says of `weights` on both sets."
-    result = {}
-    for name in ("Set5", "Set14"):
-        with tempfile.TemporaryDirectory() as folder:
-            report = Path(folder) / "report.json"
-            command = [sys.executable, "-m", "srgan_nb.cli", "evaluate", eval_dir / name / "HR", "--lr-dir", eval_dir / name / "LRbicx4", "--weights", weights, "--json", report, "--perceptual"]
-            subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
-            result[name] = {key: round(value, 4) for key, value in json.loads(report.read_text())["mean"].items()}
-    return result
+    "What `srgan evaluate --perceptual` says of `weights` on both sets."
+    reports = {name: evaluate_folder(eval_dir / name / "HR", eval_dir / name / "LRbicx4", weights, perceptual=True) for name in ("Set5", "Set14")}
+    return {name: {key: round(value, 4) for key, value in report["mean"].items()} for name, report in reports.items()}
 
 
 def credits(photos: Path, names: list) -> list:

@@ -1,0 +1,61 @@
+"""The training behind the weights that ship: SRResNet on pixels, then SRGAN-VGG54 from it, each judged at every checkpoint.
+
+    python recipes/release.py srresnet --photos DIR --eval DIR --runs DIR
+    python recipes/release.py srgan --photos DIR --eval DIR --runs DIR --vgg FILE
+
+Called again it continues. On several GPUs: `accelerate launch recipes/release.py ...`. `recipes/release.sh` is all of it,
+from the check of the photographs to the cards.
+
+The run folders are RUNS/srresnet and RUNS/srgan; each also holds evaluations.jsonl, a line for every checkpoint with the
+figures `srgan evaluate --perceptual` gives on Set5 and Set14.
+"""
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal, Optional
+
+import typer
+
+from srgan_nb.training import PAPER, Stage, read_record, train
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
+from ship import figures
+
+# What is not in the paper, and why, stands in the ledgers of 00_paper and 07_training.
+SRRESNET = replace(PAPER, name="release", srresnet=Stage(40_000, rate=4e-4, schedule="cosine", warmup=200), srgan=Stage(),
+    log_every=50, save_every=1000)
+SRGAN = replace(PAPER, name="release", srresnet=Stage(), srgan=Stage(8_000, rate=1e-4, schedule="cosine", warmup=50), batch=8,
+    log_every=20, save_every=500)
+STAGES = dict(srresnet=SRRESNET, srgan=SRGAN)
+
+
+def evaluation(eval_dir: Path):
+    "What `train` calls after each save: the figures of the averaged generator, appended to evaluations.jsonl."
+    def evaluate(run: Path, stage: str, step: int) -> None:
+        line = dict(stage=stage, step=step) | figures(run, eval_dir)
+        with open(run / "evaluations.jsonl", "a") as file: file.write(json.dumps(line) + "\n")
+        print(line)
+    return evaluate
+
+
+def main(
+    stage: Annotated[Literal["srresnet", "srgan"], typer.Argument(help="Which weights to train; srgan starts from RUNS/srresnet.")],
+    photos: Annotated[Path, typer.Option(help="Photographs to train on.")],
+    evaluate: Annotated[Path, typer.Option("--eval", help="The folder of Set5 and Set14, each with HR and LRbicx4.")],
+    runs: Annotated[Path, typer.Option(help="Where the run folders are.")],
+    vgg: Annotated[Optional[Path], typer.Option(help="VGG19 weights (safetensors); else torchvision downloads them.")] = None,
+    init: Annotated[Optional[str], typer.Option(help="Start from these weights: a generator, a run, or a slim checkpoint.")] = None,
+    steps: Annotated[Optional[int], typer.Option(min=1, help="Length of the stage, instead of the recipe's.")] = None,
+    batch: Annotated[Optional[int], typer.Option(min=1, help="Crops a step, instead of the recipe's.")] = None,
+    compile: Annotated[bool, typer.Option("--compile", help="Compile the generator; worth it on a GPU.")] = False,
+):
+    config = STAGES[stage]
+    if steps: config = replace(config, **{stage: replace(getattr(config, stage), steps=steps)})
+    if batch: config = replace(config, batch=batch)
+    run = runs / stage
+    if stage == "srgan": init = init or runs / "srresnet"
+    train(config, photos, run, stage, init=init, vgg=vgg, resume=read_record(run) is not None, compile=compile, on_save=evaluation(evaluate))
+
+
+if __name__ == "__main__": typer.run(main)

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# All of the recipe: from photographs to shipped weights with their cards. Stopped and called again, it continues.
+#
+#   recipes/release.sh PHOTOS EVAL VGG RUNS
+#
+# PHOTOS  photographs to train on, with manifest.json (file, source, licence)
+# EVAL    Set5 and Set14, each with HR and LRbicx4; never trained on, and that is checked
+# VGG     VGG19's features (safetensors, torchvision's layout)
+# RUNS    where the run folders shall be
+#
+# PYTHON may name another interpreter, LAUNCH another way to start it: LAUNCH="accelerate launch --num_processes 4".
+# OPTIONS go to both stages: OPTIONS="--compile" on a GPU.
+set -euo pipefail
+[ $# = 4 ] || { sed -n '2,/^set/p' "$0" | sed '$d'; exit 2; }
+photos=$1 eval=$2 vgg=$3 runs=$4
+here=$(cd "$(dirname "$0")/.." && pwd)
+python=${PYTHON:-python} launch=${LAUNCH:-${PYTHON:-python}}
+
+$python "$here/tools/check_photos.py" "$photos" "$eval/Set5/HR" "$eval/Set14/HR"
+$launch "$here/recipes/release.py" srresnet --photos "$photos" --eval "$eval" --runs "$runs" ${OPTIONS:-}
+$launch "$here/recipes/release.py" srgan --photos "$photos" --eval "$eval" --runs "$runs" --vgg "$vgg" ${OPTIONS:-}
+$python "$here/tools/ship.py" "$runs/srresnet" srresnet --photos "$photos" --eval "$eval" \
+  --bad-at "fine texture, which it smooths away; faces and text smaller than about ten pixels"
+$python "$here/tools/ship.py" "$runs/srgan" srgan --photos "$photos" --eval "$eval" \
+  --bad-at "anything that must be true: it invents texture; faces and text smaller than about ten pixels"

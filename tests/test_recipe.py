@@ -1,0 +1,62 @@
+"The recipe of the shipped weights: its guard against training on evaluation pictures, and its order of work."
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from conftest import ROOT
+from srgan_nb.data import sample_photos
+
+sys.path.insert(0, str(ROOT / "tools"))
+from check_photos import copies
+
+
+@pytest.mark.parametrize("disguise", [
+    lambda photo: photo,
+    lambda photo: photo.resize((150, 120), Image.BICUBIC),
+    lambda photo: photo.transpose(Image.ROTATE_90).transpose(Image.FLIP_LEFT_RIGHT),
+    lambda photo: photo.point(lambda value: value * 0.8 + 20),
+], ids=["the same", "another size", "turned and mirrored", "paler"])
+def test_copies_are_found(tmp_path, disguise):
+    for folder in ("train", "eval"): (tmp_path / folder).mkdir()
+    for name, photo in sample_photos().items(): photo.save(tmp_path / "eval" / f"{name}.png")
+    disguise(sample_photos()["coffee"]).save(tmp_path / "train/innocent.jpg", quality=60)
+    assert [(photo.name, picture.name) for photo, picture, _ in copies(tmp_path / "train", tmp_path / "eval")] == [("innocent.jpg", "coffee.png")]
+
+
+def test_different_photographs_are_not(tmp_path):
+    for folder in ("train", "eval"): (tmp_path / folder).mkdir()
+    photos = sample_photos()
+    photos.pop("coffee").save(tmp_path / "eval/coffee.png")
+    for name, photo in photos.items(): photo.save(tmp_path / "train" / f"{name}.png")
+    assert copies(tmp_path / "train", tmp_path / "eval") == []
+
+
+@pytest.mark.skipif("SRGAN_TRAIN" not in os.environ or "SRGAN_EVAL" not in os.environ, reason="SRGAN_TRAIN or SRGAN_EVAL is not set: the photographs are not here")
+def test_shipped_weights_saw_no_evaluation_picture():
+    command = [sys.executable, ROOT / "tools/check_photos.py", os.environ["SRGAN_TRAIN"], *(f"{os.environ['SRGAN_EVAL']}/{name}/HR" for name in ("Set5", "Set14"))]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode == 0 and "none of 400" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.skipif("SRGAN_EVAL" not in os.environ, reason="SRGAN_EVAL is not set: no evaluation pictures")
+def test_recipe_trains_judges_and_continues(tmp_path):
+    "Two steps, then one more: the run goes on, and each checkpoint has its figures. (Full-size networks, so few steps.)"
+    pytest.importorskip("stlpips_pytorch")
+    (tmp_path / "photos").mkdir()
+    for name, photo in sample_photos().items(): photo.save(tmp_path / "photos" / f"{name}.png")
+    for name in ("Set5", "Set14"): # one small picture of each is enough here
+        for kind in ("HR", "LRbicx4"):
+            source = sorted(Path(os.environ["SRGAN_EVAL"], name, kind).iterdir())[0]
+            (tmp_path / "eval" / name / kind).mkdir(parents=True)
+            (tmp_path / "eval" / name / kind / source.name).write_bytes(source.read_bytes())
+    for steps in ("1", "2"):
+        command = [sys.executable, ROOT / "recipes/release.py", "srresnet", "--photos", tmp_path / "photos", "--eval", tmp_path / "eval", "--runs", tmp_path / "runs", "--steps", steps, "--batch", "2"]
+        subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    lines = [json.loads(line) for line in (tmp_path / "runs/srresnet/evaluations.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert set(lines[0]["Set5"]) == {"psnr_y", "ssim_y", "ssim_daala", "lpips"}
