@@ -9,10 +9,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from srgan_nb.cli import app
 from srgan_nb.data import sample_photos
-from srgan_nb.generator import load_generator
-from srgan_nb.training import TINY, Stage, checkpoints, read_metrics, train
+from srgan_nb.generator import load_generator, read_tensors
+from srgan_nb.training import TINY, Stage, checkpoints, read_metrics, save_slim, train
 
 CONFIG = replace(TINY, srresnet=Stage(8), srgan=Stage(8), n_blocks=1, channels=8, d_channels=4, crop=32, batch=4, save_every=2, log_every=1)
 HERE = dict(device="cpu", precision="fp32")
@@ -36,12 +38,37 @@ def test_resumed_run_equals_the_whole_one(whole, tmp_path, stage, newest):
     assert timeless(run) == timeless(whole)
 
 
+def test_slim_checkpoint_starts_where_the_run_stood(whole, tmp_path):
+    "G, its average and D, to the precision of float16; for the other stage the average alone."
+    save_slim(whole, tmp_path / "slim.safetensors")
+    slim, checkpoint = (read_tensors(path, kind)[1] for path, kind in ((tmp_path / "slim.safetensors", "slim checkpoint"), (checkpoints(whole)[0], "checkpoint")))
+    assert {key.split(".")[0] for key in slim} == {"g", "ema", "d"}
+    more = train(replace(CONFIG, srgan=Stage(1, rate=1e-12)), sample_photos(), tmp_path / "more", stage="srgan", init=tmp_path / "slim.safetensors", **HERE)
+    went_on = read_tensors(checkpoints(more)[0], "checkpoint")[1]
+    for key in (key for key in slim if key.endswith("weight")): assert torch.allclose(went_on[key], checkpoint[key], atol=2e-3), key
+    before = train(replace(CONFIG, srresnet=Stage(1, rate=1e-12)), sample_photos(), tmp_path / "before", stage="srresnet", init=tmp_path / "slim.safetensors", **HERE)
+    assert torch.allclose(read_tensors(checkpoints(before)[0], "checkpoint")[1]["g.tail.weight"], checkpoint["ema.tail.weight"], atol=1e-3)
+
+
+def test_weights_of_another_size_are_refused(whole, tmp_path):
+    with pytest.raises(ValueError, match="n_blocks"): train(replace(CONFIG, n_blocks=2), sample_photos(), tmp_path / "run", init=whole, **HERE)
+
+
 def test_broken_newest_checkpoint_falls_back(whole, tmp_path, capsys):
     run = train(CONFIG, sample_photos(), tmp_path / "run", **HERE)
     checkpoints(run)[0].write_bytes(checkpoints(run)[0].read_bytes()[:1000])
     train(None, sample_photos(), run, resume=True, **HERE)
     assert "trying the one before" in capsys.readouterr().out
     assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(run).values()))
+
+
+def test_demo_upscales_and_trains(tmp_path, monkeypatch):
+    monkeypatch.setattr("srgan_nb.training.TINY", replace(CONFIG, crop=48))
+    for expected in ("toy-run-1", "toy-run-2"): # a second demo leaves the first one's run alone
+        result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path)])
+        assert result.exit_code == 0 and "content loss" in result.output, result.output
+        assert (tmp_path / expected / "generator.safetensors").is_file()
+    assert all((tmp_path / name).stat().st_size > 10_000 for name in ("comparison.png", "curve.png"))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
