@@ -93,6 +93,7 @@ class Config:
     adversarial_weight: float = 1e-3 # of the adversarial term (Eq. 3)
     d_rate: float = 1. # D's learning rate, as a multiple of G's (the paper: the same)
     joint: bool = False # D judges photographs and G's pictures in one batch (the paper does not say)
+    d_warmup: int = 0 # steps at the stage's beginning in which only D learns (the paper: none)
     ema: float = 0.999 # decay of the averaged weights per step
     log_every: int = 100 # steps between two lines of metrics.jsonl
     save_every: int = 1000 # steps between two checkpoints with their sample picture
@@ -201,6 +202,7 @@ def srgan_step(
     kind: str = "bce", # `bce` or `lsgan`
     weight: float = 1e-3, # of the adversarial term (Eq. 3)
     joint: bool = False, # D judges `hr` and `sr` in one batch
+    g_learns: bool = True, # False: D's turn only
 ) -> dict: # losses, D's mean probabilities and the colour shift, as tensors on the device
     "One update of D, then one of G (k = 1, Sec. 3.2), from one forward pass of G."
     with accelerator.autocast(): sr = g(lr)
@@ -209,6 +211,8 @@ def srgan_step(
     with accelerator.autocast(): real, fake = d(torch.cat([hr, sr.detach()])).chunk(2) if joint else (d(hr), d(sr.detach()))
     d_loss = discriminator_loss(real.float(), fake.float(), kind)
     d_opt.zero_grad(); accelerator.backward(d_loss); d_opt.step()
+    seen = dict(d_loss=d_loss, p_real=real.float().sigmoid().mean(), p_fake=fake.float().sigmoid().mean(), shift=colour_shift(sr.detach(), hr))
+    if not g_learns: return seen
 
     d.requires_grad_(False) # G learns, D is fixed, but hands its gradient on
     judge = accelerator.unwrap_model(d) # D itself: no gradients to average over processes now
@@ -216,8 +220,7 @@ def srgan_step(
     adversarial_term = adversarial_loss(judged.float(), kind)
     g_loss = perceptual_loss(content_term, adversarial_term, weight)
     g_opt.zero_grad(); accelerator.backward(g_loss); g_opt.step()
-    return dict(g_loss=g_loss, d_loss=d_loss, content=content_term, adversarial=adversarial_term,
-        p_real=real.float().sigmoid().mean(), p_fake=fake.float().sigmoid().mean(), shift=colour_shift(sr.detach(), hr))
+    return seen | dict(g_loss=g_loss, content=content_term, adversarial=adversarial_term)
 
 # %% ../nbs/07_training.ipynb #7c20f997
 def colour_shift(
@@ -423,7 +426,7 @@ def make_step(
     if state.stage == "srresnet": return lambda lr, hr: srresnet_step(accelerator, g, g_opt, lr, hr)
     d, d_opt = accelerator.prepare(state.d.train(), state.d_opt)
     content = content_loss(config, run.vgg)
-    return lambda lr, hr: srgan_step(accelerator, g, d, g_opt, d_opt, lr, hr, content, config.adversarial, config.adversarial_weight, config.joint)
+    return lambda lr, hr: srgan_step(accelerator, g, d, g_opt, d_opt, lr, hr, content, config.adversarial, config.adversarial_weight, config.joint, g_learns=state.step >= config.d_warmup)
 
 # %% ../nbs/07_training.ipynb #3175e668
 def set_rates(
@@ -455,7 +458,7 @@ def run_stage(
             if last or state.step % config.log_every == 0:
                 values = {key: loss.item() for key, loss in losses.items()} # the only wait for the device
                 seconds, started, logged = (time.perf_counter() - started) / (state.step - logged), time.perf_counter(), state.step
-                run.log(step=state.step, stage=state.stage, rate=rate, **dict(d_loss=None, adversarial=None) | values, seconds=seconds)
+                run.log(step=state.step, stage=state.stage, rate=rate, **dict.fromkeys(("g_loss", "d_loss", "content", "adversarial")) | values, seconds=seconds)
                 bar.set_postfix({key: f"{value:.4f}" for key, value in values.items()})
             if last or stopping or state.step % config.save_every == 0: run.save(state)
             if stopping: return last
@@ -568,7 +571,7 @@ def plot_metrics(
 
 def _curve(axis, lines, stage, key, label):
     "The logged values, faint, and their running mean: single batches differ by what is on the photos."
-    points = [(line["step"], line[key]) for line in lines if line["stage"] == stage]
+    points = [(line["step"], line[key]) for line in lines if line["stage"] == stage and line.get(key) is not None]
     if not points: return
     steps, values = map(np.array, zip(*points))
     window = np.ones(min(9, len(values)))
