@@ -1,0 +1,33 @@
+"""Write where the project lives, account and branch as settings.ini has them, into badges, links and nbs/nbdev.yml.
+
+    python tools/place.py
+
+A fork changes `user` and `branch` in settings.ini and runs this once.
+"""
+import re
+from configparser import ConfigParser
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def placed(text: str, user: str, repo: str, branch: str) -> str:
+    "`text` with every address of this project's repository and site pointing to `user` and `branch`."
+    text = re.sub(rf"(https://(?:github\.com|colab\.research\.google\.com/github)/)[\w.-]+/{repo}(?:(/blob/)[^/\s\"]+)?\b",
+        lambda m: f"{m[1]}{user}/{repo}{m[2] + branch if m[2] else ''}", text)
+    text = re.sub(rf"https://[\w-]+\.github\.io/{repo}\b", f"https://{user}.github.io/{repo}", text)
+    return re.sub(r"^(\s*repo-branch:).*$", rf"\1 {branch}", text, flags=re.M)
+
+
+def main():
+    settings = ConfigParser()
+    settings.read(ROOT / "settings.ini")
+    user, repo, branch = (settings["DEFAULT"][key] for key in ("user", "repo", "branch"))
+    for path in [*(ROOT / "nbs").rglob("*.ipynb"), ROOT / "nbs/nbdev.yml"]:
+        if ".ipynb_checkpoints" in path.parts: continue
+        before = path.read_text(encoding="utf-8")
+        after = placed(before, user, repo, branch)
+        if after != before: path.write_text(after, encoding="utf-8"); print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__": main()
