@@ -1,4 +1,7 @@
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,3 +45,16 @@ def eval_dir():
     folder = Path(os.environ.get("SRGAN_EVAL") or "absent")
     if not folder.is_dir(): pytest.skip("SRGAN_EVAL does not name a folder with Set5 and Set14")
     return folder
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    "The preview of the whole site, built in a copy of what is committed or about to be."
+    pytest.importorskip("smalldocs")
+    copy = tmp_path_factory.mktemp("site") / "project"
+    shutil.copytree(ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", "_proc", "_docs", "celeba-runs", "srgan-demo"))
+    stage = "from nbdev.serve import proc_nbs\nif __name__ == '__main__': proc_nbs()"
+    for command in ([sys.executable, "-c", stage], [sys.executable, "-m", "smalldocs.cli", "render", "_proc"]):
+        done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return copy / "_proc/_docs"

@@ -1,6 +1,5 @@
 "The docs site, staged as nbdev does and rendered by the preview: nothing broken, and the checker finds what is planted."
 import shutil
-import subprocess
 import sys
 
 import pytest
@@ -8,20 +7,7 @@ import pytest
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "tools"))
-pytest.importorskip("smalldocs")
 from check_site import check_keys, check_labels, problems
-
-
-@pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    "The preview of the whole site, built in a copy of what is committed or about to be."
-    copy = tmp_path_factory.mktemp("site") / "project"
-    shutil.copytree(ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", "_proc", "_docs", "celeba-runs", "srgan-demo"))
-    stage = "from nbdev.serve import proc_nbs\nif __name__ == '__main__': proc_nbs()"
-    for command in ([sys.executable, "-c", stage], [sys.executable, "-m", "smalldocs.cli", "render", "_proc"]):
-        done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return copy / "_proc/_docs"
 
 
 def test_nothing_is_broken(site): assert problems(site, ROOT / "nbs") == []

@@ -1,0 +1,107 @@
+"The site as visitors meet it: each page in a browser, narrow and wide, light and dark."
+import functools
+import http.server
+import mimetypes
+import os
+import re
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+MODULES = Path(os.environ.get("SRGAN_NODE_MODULES") or "absent") # holds katex, which the preview loads from the net
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium here: install Debian's package of that name")
+FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
+PAGES = ["index", "gallery", "00_paper", "01_utils", "02_data", "03_metrics", "04_generator", "05_discriminator", "06_vgg", "07_training", "tutorials/celeba", "08_inference", "09_cli", "results", "reference"]
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    "The site, served on this machine only."
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_): pass
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def answer(route):
+    "What the net would answer: npm's packages from the folder they were installed to, a blank picture for badges, nothing else."
+    url = route.request.url
+    if "://127.0.0.1" in url or url.startswith("data:"): return route.continue_()
+    package = re.search(r"/npm/([\w-]+)@[\d.]+/(.*)$", url)
+    if package and (file := MODULES / package[1] / package[2]).is_file(): return route.fulfill(body=file.read_bytes(), content_type=mimetypes.guess_type(file.name)[0] or "font/woff2")
+    if route.request.resource_type == "image": return route.fulfill(body='<svg xmlns="http://www.w3.org/2000/svg" width="80" height="20"/>', content_type="image/svg+xml")
+    return route.fulfill(body="", content_type="text/javascript" if url.endswith(".js") else "text/css")
+
+
+@pytest.fixture
+def page(browser, request):
+    width, theme = getattr(request, "param", (1280, "light"))
+    context = browser.new_context(viewport=dict(width=width, height=900), color_scheme=theme)
+    page = context.new_page()
+    page.route("**/*", answer)
+    page.complaints = []
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("console", lambda message: page.complaints.append(message.text) if message.type == "error" else None)
+    yield page
+    context.close()
+
+
+@pytest.mark.parametrize("page", [(width, theme) for width in (390, 1280) for theme in ("light", "dark")], indirect=True, ids=lambda case: f"{case[0]}-{case[1]}")
+@pytest.mark.parametrize("name", PAGES)
+def test_page(page, address, name):
+    "No error, nothing wider than the screen, every picture there, formulas typeset."
+    page.goto(f"{address}/{name}.html", wait_until="load")
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    assert page.complaints == [] or not MODULES.is_dir() and all("katex" in text.lower() or "renderMathInElement" in text for text in page.complaints)
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0, "the page scrolls sideways"
+    assert page.evaluate("[...document.querySelectorAll('main img')].filter(image => !image.naturalWidth).map(image => image.src.slice(0, 80))") == []
+    if name == "00_paper" and MODULES.is_dir(): assert page.locator("main .katex, main mjx-container").count() > 50
+
+
+def test_theme_follows_the_reader(browser, address):
+    "Dark is dark, light is light."
+    found = {}
+    for theme in ("light", "dark"):
+        context = browser.new_context(color_scheme=theme)
+        page = context.new_page(); page.route("**/*", answer); page.goto(f"{address}/index.html")
+        found[theme] = sum(map(int, re.findall(r"\d+", page.evaluate("getComputedStyle(document.body).backgroundColor"))[:3]))
+        context.close()
+    assert found["dark"] < 200 < 600 < found["light"]
+
+
+def test_slider_moves_by_keyboard_and_by_mouse(page, address):
+    page.goto(f"{address}/gallery.html", wait_until="load")
+    slider = page.locator("img-comparison-slider").first
+    slider.scroll_into_view_if_needed()
+    slider.focus()
+    page.keyboard.down("ArrowRight"); page.wait_for_timeout(400); page.keyboard.up("ArrowRight")
+    by_keys = slider.evaluate("element => element.value")
+    assert by_keys > 55
+    box = slider.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + 50); page.mouse.down(); page.mouse.up(); page.wait_for_timeout(200)
+    assert slider.evaluate("element => element.value") < 40
+
+
+def test_search_finds_a_class(page, address):
+    page.goto(f"{address}/index.html", wait_until="load")
+    page.locator("input[type=search], #quarto-search input, .aa-Input").first.click()
+    page.keyboard.type("Upscaler", delay=20)
+    page.wait_for_timeout(1000)
+    links = page.evaluate("[...document.querySelectorAll('a')].filter(link => link.offsetParent && /08_inference/.test(link.href) && /Upscaler/i.test(link.textContent)).length")
+    assert links > 0
