@@ -486,7 +486,8 @@ def run_stages(
         steps = getattr(run.config, name).length(len(run.store), run.config.batch)
         if not steps: continue
         state = found if found and found.stage == name else new_state(run.config, name, run.seed, run.accelerator.device, start)
-        run.accelerator.print(f"{name}: step {state.step} to {steps} on {run.accelerator.device}, {len(run.store)} photos, {dict(no='fp32').get(run.accelerator.mixed_precision, run.accelerator.mixed_precision)}")
+        if state.step >= steps: run.accelerator.print(f"{name}: all {steps} steps are done")
+        else: run.accelerator.print(f"{name}: step {state.step} to {steps} on {run.accelerator.device}, {len(run.store)} photos, {dict(no='fp32').get(run.accelerator.mixed_precision, run.accelerator.mixed_precision)}")
         if not run_stage(run, state): return run.accelerator.print(f"stopped after step {state.step} of {name}; go on with --resume")
         start = _from_average(state.ema)
 

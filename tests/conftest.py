@@ -52,7 +52,7 @@ def site(tmp_path_factory):
     "The preview of the whole site, built in a copy of what is committed or about to be."
     pytest.importorskip("smalldocs")
     copy = tmp_path_factory.mktemp("site") / "project"
-    shutil.copytree(ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", "_proc", "_docs", "celeba-runs", "srgan-demo"))
+    shutil.copytree(ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", "_proc", "_docs", "celeba-runs", "results-runs", "srgan-demo"))
     stage = "from nbdev.serve import proc_nbs\nif __name__ == '__main__': proc_nbs()"
     for command in ([sys.executable, "-c", stage], [sys.executable, "-m", "smalldocs.cli", "render", "_proc"]):
         done = subprocess.run(command, cwd=copy, capture_output=True, text=True)

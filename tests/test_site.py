@@ -48,7 +48,7 @@ def test_reference_left_as_text_is_found_in_quartos_output(site, tmp_path):
 
 
 def test_sources_are_checked(tmp_path):
-    shutil.copytree(ROOT / "nbs", tmp_path / "nbs", ignore=shutil.ignore_patterns("celeba-runs"))
+    shutil.copytree(ROOT / "nbs", tmp_path / "nbs", ignore=shutil.ignore_patterns("celeba-runs", "results-runs"))
     paper = tmp_path / "nbs/00_paper.ipynb"
     paper.write_text(paper.read_text().replace("@eq-", "@eq-no-", 1))
     assert any("has no label" in problem for problem in check_labels(tmp_path / "nbs"))
