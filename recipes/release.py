@@ -26,7 +26,7 @@ from ship import figures
 SRRESNET = replace(PAPER, name="release", srresnet=Stage(40_000, rate=4e-4, schedule="cosine", warmup=200), srgan=Stage(),
     log_every=50, save_every=1000)
 SRGAN = replace(PAPER, name="release", srresnet=Stage(), srgan=Stage(3_000, schedule="cosine", warmup=50), batch=8,
-    feature_scale=1 / 40, pixel_weight=0.75, adversarial_weight=2e-2, joint=True, d_warmup=300, log_every=20, save_every=500)
+    feature_scale=1 / 40, pixel_weight=0.75, adversarial_weight=2.5e-2, joint=True, d_warmup=300, log_every=20, save_every=500)
 STAGES = dict(srresnet=SRRESNET, srgan=SRGAN)
 
 

@@ -115,12 +115,11 @@ def test_weights_that_are_none(srgan, photos, tmp_path):
     assert not (tmp_path / "out.png").exists()
 
 
-def test_asking_for_weights_that_do_not_ship(srgan, photos, tmp_path):
-    from srgan_nb.generator import bundled_weights
-    if "srgan" in bundled_weights(): pytest.skip("adversarial weights ship")
-    one_line(srgan("upscale", photos / "coffee.png", "-o", tmp_path / "out.png", "--weights", "srgan"), "no 'srgan' weights", "srresnet")
-    result = srgan("upscale", photos / "coffee.png", "-o", tmp_path / "out.png")
-    assert result.exit_code == 0 and result.stderr.count("using srresnet") == 1
+def test_default_weights_are_srgan(srgan, photos, tmp_path):
+    for name, options in dict(default=[], srgan=["--weights", "srgan"], srresnet=["--weights", "srresnet"]).items():
+        assert srgan("upscale", photos / "coffee.png", "-o", tmp_path / f"{name}.png", *options).exit_code == 0
+    same, other = ((tmp_path / f"{name}.png").read_bytes() for name in ("srgan", "srresnet"))
+    assert (tmp_path / "default.png").read_bytes() == same != other
 
 
 @pytest.mark.parametrize("arguments", [[], ["upscale"], ["upscale", "a.png"], ["upscale", "a.png", "-o", "b.png", "--tile", "0"], ["train", "--data", "x", "--out", "y", "--preset", "huge"], ["fly"]])
