@@ -7,9 +7,10 @@ Called again it continues. On several GPUs: `accelerate launch recipes/release.p
 from the check of the photographs to the cards.
 
 The run folders are RUNS/srresnet and RUNS/srgan; each also holds evaluations.jsonl, a line for every checkpoint with the
-figures `srgan evaluate --perceptual` gives on Set5 and Set14.
+figures `srgan evaluate --perceptual` gives on Set5 and Set14, and keeps the averaged generator of each.
 """
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,7 @@ STAGES = dict(srresnet=SRRESNET, srgan=SRGAN)
 def evaluation(eval_dir: Path):
     "What `train` calls after each save: the figures of the averaged generator, appended to evaluations.jsonl."
     def evaluate(run: Path, stage: str, step: int) -> None:
+        shutil.copy(run / "generator.safetensors", run / f"generator-{stage}-{step}.safetensors") # for recipes/finish.py
         line = dict(stage=stage, step=step) | figures(run, eval_dir)
         with open(run / "evaluations.jsonl", "a") as file: file.write(json.dumps(line) + "\n")
         print(line)
