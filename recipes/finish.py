@@ -18,8 +18,8 @@ from srgan_nb.utils import atomic_path
 
 def averaged(files: list) -> Generator:
     "The mean of parameters and BatchNorm statistics."
-    states = [load_generator(file).state_dict() for file in files]
-    generator = load_generator(files[0])
+    generator, *others = map(load_generator, files)
+    states = [g.state_dict() for g in (generator, *others)]
     generator.load_state_dict({key: sum(state[key] for state in states) / len(states) if t.is_floating_point() else t for key, t in states[0].items()})
     return generator
 

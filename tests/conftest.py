@@ -12,6 +12,7 @@ from srgan_nb.cli import app
 from srgan_nb.data import sample_photos
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tools")) # the tests of the tools import them
 
 
 @pytest.fixture(autouse=True)

@@ -69,7 +69,6 @@ def test_everything_public_is_shown(module):
 
 
 def test_readme_is_the_index_notebook():
-    sys.path.insert(0, str(ROOT / "tools"))
     from readme import readme
     text, pictures = readme()
     assert (ROOT / "README.md").read_text() == text

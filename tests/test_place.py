@@ -1,9 +1,6 @@
 "A fork names its account and branch once."
-import sys
 
 from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "tools"))
 from place import placed
 
 

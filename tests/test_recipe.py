@@ -11,7 +11,6 @@ from PIL import Image
 from conftest import ROOT
 from srgan_nb.data import sample_photos
 
-sys.path.insert(0, str(ROOT / "tools"))
 from check_photos import copies
 
 

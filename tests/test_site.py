@@ -1,12 +1,9 @@
 "The docs site, staged as nbdev does and rendered by the preview: nothing broken, and the checker finds what is planted."
 import shutil
-import sys
 
 import pytest
 
 from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "tools"))
 from check_site import check_keys, check_labels, problems
 
 

@@ -9,9 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from srgan_nb.cli import app
 from srgan_nb.data import sample_photos
 from srgan_nb.generator import load_generator, read_tensors
 from srgan_nb.training import TINY, Stage, checkpoints, read_metrics, save_slim, train
@@ -62,10 +60,10 @@ def test_broken_newest_checkpoint_falls_back(whole, tmp_path, capsys):
     assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(run).values()))
 
 
-def test_demo_upscales_and_trains(tmp_path, monkeypatch):
+def test_demo_upscales_and_trains(srgan, tmp_path, monkeypatch):
     monkeypatch.setattr("srgan_nb.training.TINY", replace(CONFIG, crop=48))
     for expected in ("toy-run-1", "toy-run-2"): # a second demo leaves the first one's run alone
-        result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path)])
+        result = srgan("demo", "--out", tmp_path)
         assert result.exit_code == 0 and "content loss" in result.output, result.output
         assert (tmp_path / expected / "generator.safetensors").is_file()
     assert all((tmp_path / name).stat().st_size > 10_000 for name in ("comparison.png", "curve.png"))

@@ -35,10 +35,10 @@ def orientations(photo: Image.Image) -> list: # eight `Image`s
 
 def copies(
     photos, # a folder of photos to train on
-    evaluation, # a folder of pictures to be judged by
-) -> list: # (photo, picture, share of bits that differ) of every pair that is alike
-    "Photos that are also in the evaluation set."
-    theirs = [(path, thumbnail_hash(turned)) for path in find_photos(evaluation) for turned in orientations(open_photo(path))]
+    *evaluations, # folders of pictures to be judged by
+) -> list: # (photo, the picture most like it, share of bits that differ) of every photo that is alike
+    "Photos that are also in an evaluation set."
+    theirs = [(path, thumbnail_hash(turned)) for folder in evaluations for path in find_photos(folder) for turned in orientations(open_photo(path))]
     names, bits = [path for path, _ in theirs], np.stack([bits for _, bits in theirs])
     found = []
     for path in find_photos(photos):
@@ -51,7 +51,7 @@ def copies(
 def main():
     if len(sys.argv) < 3: sys.exit(__doc__)
     photos, *evaluations = sys.argv[1:]
-    found = [pair for evaluation in evaluations for pair in copies(photos, evaluation)]
+    found = copies(photos, *evaluations)
     for photo, picture, share in found: print(f"{photo} is {picture} ({share:.0%} of the bits differ)")
     if found: sys.exit(f"{len(found)} photos are also evaluation pictures: remove them before training")
     print(f"none of {len(find_photos(photos))} photos is an evaluation picture")

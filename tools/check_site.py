@@ -9,6 +9,7 @@ _quarto.yml that Quarto does not know.
 """
 import argparse
 import json
+import posixpath
 import re
 import sys
 from pathlib import Path
@@ -77,8 +78,7 @@ def check_references(site: Site):
 
 def check_pages(site: Site):
     sidebars = {name: {urlsplit(tag["href"]).path for tag in page.select("#quarto-sidebar a[href], .sidebar a[href], nav[class*=sidebar] a[href]")} for name, page in site.pages.items()}
-    listed = {(Path(name).parent / path).as_posix() for name, paths in sidebars.items() for path in paths if path}
-    listed = {re.sub(r"[^/]+/\.\./", "", path.removeprefix("./")) for path in listed}
+    listed = {posixpath.normpath(posixpath.join(posixpath.dirname(name), path)) for name, paths in sidebars.items() for path in paths if path}
     for name, page in site.pages.items():
         if len(body(page).get_text(" ", strip=True)) < 200: yield f"{name}: an empty page"
         if name not in listed and name != "404.html": yield f"{name}: the sidebar does not name it"
@@ -112,19 +112,24 @@ def check_keys(sources: Path):
             if key == "format": yield from (f"{file}: unknown key format.html.{below}" for below in value.get("html", {}) if below not in HTML_KEYS)
 
 
-def problems(root: Path, sources: Path | None = None) -> list:
+def problems_of(site: Site, sources: Path | None = None) -> list:
     "Everything that is broken, as sentences."
-    site = Site(root)
     found = [problem for check in (check_links, check_alt, check_pages, check_search, check_references) for problem in check(site)]
     return found + ([problem for check in (check_labels, check_keys) for problem in check(sources)] if sources else [])
+
+
+def problems(root: Path, sources: Path | None = None) -> list:
+    "The same for a site that is not parsed yet."
+    return problems_of(Site(root), sources)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("site", type=Path); parser.add_argument("--sources", type=Path)
     o = parser.parse_args()
-    found = problems(o.site, o.sources)
-    print("\n".join(found) or f"{len(Site(o.site).pages)} pages, nothing broken")
+    site = Site(o.site)
+    found = problems_of(site, o.sources)
+    print("\n".join(found) or f"{len(site.pages)} pages, nothing broken")
     sys.exit(bool(found))
 
 
