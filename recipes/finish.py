@@ -3,13 +3,15 @@
     python recipes/finish.py --photos DIR -o OUT GENERATOR [GENERATOR ...]
 
 A generator in the game circles around a better one, more widely than the running average reaches; the mean of points far
-apart on its way is nearer to it. What cast is left over all photographs is taken off the bias of the last convolution,
-three numbers, measured on crops of the training photographs. OUT is the run's folder (its checkpoints keep the weights as they were) or a copy of it.
+apart on its way is nearer to it. But the mean of two networks' BatchNorm statistics are not the statistics of the mean
+network: they are measured anew. What cast is left over all photographs is then taken off the bias of the last convolution,
+three numbers. Both are measured on crops of the training photographs. OUT is the run's folder (its checkpoints keep the weights as they were) or a copy of it.
 """
 import argparse
 from pathlib import Path
 
 import torch
+from torch.optim.swa_utils import update_bn
 
 from srgan_nb.data import PhotoStore, crop_batch, make_pair
 from srgan_nb.generator import Generator, load_generator, read_tensors, save_generator
@@ -17,18 +19,22 @@ from srgan_nb.utils import atomic_path
 
 
 def averaged(files: list) -> Generator:
-    "The mean of parameters and BatchNorm statistics."
+    "The mean of parameters; BatchNorm's statistics still have to be measured."
     generator, *others = map(load_generator, files)
     states = [g.state_dict() for g in (generator, *others)]
     generator.load_state_dict({key: sum(state[key] for state in states) / len(states) if t.is_floating_point() else t for key, t in states[0].items()})
     return generator
 
 
-@torch.no_grad()
-def calibrate(generator: Generator, photos, batches: int = 25, crop: int = 192) -> torch.Tensor:
-    "Take the mean colour difference over crops of `photos` off the last bias; gives it, in units of [-1, 1]."
+def pairs_of(photos, crop: int, batch: int, batches: int):
+    "LR and HR of crops no training step of seed 0 draws."
     store = PhotoStore(photos, crop)
-    pairs = (make_pair(crop_batch(store, 8, seed=0, step=step)) for step in range(batches))
+    return (make_pair(crop_batch(store, batch, seed=1, step=step)) for step in range(batches))
+
+
+@torch.no_grad()
+def calibrate(generator: Generator, pairs) -> torch.Tensor:
+    "Take the mean colour difference over `pairs` off the last bias; gives it, in units of [-1, 1]."
     cast = torch.stack([(generator(lr) - hr).mean((0, 2, 3)) for lr, hr in pairs]).mean(0)
     generator.tail.bias -= cast
     return cast
@@ -39,7 +45,9 @@ def main():
     parser.add_argument("generators", nargs="+"); parser.add_argument("--photos", type=Path, required=True); parser.add_argument("-o", "--out", type=Path, required=True)
     o = parser.parse_args()
     generator = averaged(o.generators)
-    print("mean colour shift taken out, 8-bit levels:", [round(value, 2) for value in (127.5 * calibrate(generator, o.photos)).tolist()])
+    update_bn(pairs_of(o.photos, crop=96, batch=16, batches=200), generator) # crops as large as in training: larger ones have fewer edges and other statistics
+    generator.eval()
+    print("mean colour shift taken out, 8-bit levels:", [round(value, 2) for value in (127.5 * calibrate(generator, pairs_of(o.photos, crop=192, batch=8, batches=25))).tolist()])
     o.out.mkdir(parents=True, exist_ok=True)
     step = max(int(read_tensors(file, "generator")[0]["step"]) for file in o.generators)
     with atomic_path(o.out / "generator.safetensors") as temporary: save_generator(generator, temporary, stage="srgan", step=step, averaged=len(o.generators))

@@ -57,7 +57,7 @@ def main(
     if batch: config = replace(config, batch=batch)
     run = runs / stage
     resume = read_record(run) is not None
-    if stage == "srgan" and not resume: init = init or runs / "srresnet"
+    if stage == "srgan": init = init or runs / "srresnet"
     train(config, photos, run, stage, init=init, vgg=vgg, resume=resume, compile=compile, on_save=evaluation(evaluate))
 
 
