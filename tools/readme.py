@@ -1,4 +1,4 @@
-"Write README.md from nbs/index.ipynb: its text, its code without directives, its outputs, its pictures in nbs/images."
+"Write README.md from nbs/index.ipynb: its text, its code without directives, its outputs, its pictures in nbs/images. What is made for the site (`exec_doc`) is left out."
 import re
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).parent.parent
 DIRECTIVE = re.compile(r"^#\|.*\n?", re.M)
-DROPPED = re.compile(r"^#\|\s*(hide|default_exp|eval:\s*false)", re.M)
+DROPPED = re.compile(r"^#\|\s*(hide|default_exp|exec_doc|eval:\s*false)", re.M)
 
 
 def prepared(notebook):
@@ -21,7 +21,7 @@ def prepared(notebook):
             for output in cell.outputs:
                 if "image/png" in output.get("data", {}): output["data"].pop("text/plain", None)
         else:
-            cell.source = re.sub(r"\]\(([\w/]+)\.ipynb", r"](nbs/\1.ipynb", cell.source)
+            cell.source = re.sub(r"\]\(([\w/]+)\.ipynb", r"](nbs/\1.ipynb", cell.source).replace('src="images/', 'src="nbs/images/')
     return notebook
 
 
