@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from bs4 import BeautifulSoup
 
 from conftest import ROOT
 from check_site import check_citations, check_labels, check_settings, problems
@@ -82,6 +83,31 @@ def test_chapters_have_small_pictures(site):
     landing = (site / "index.html").read_text()
     for name in listed[1:]: assert re.search(rf'images/cards/{name.split("/")[-1]}\.webp(?s:.{{1,200}}?)href="{name}\.html"', landing), name
     for picture in (site / "images/cards").iterdir(): assert picture.stat().st_size < 15_000, picture.name
+
+
+def test_shared_link_shows_our_picture(site):
+    for name in ("index", "04_generator", "tutorials/celeba"):
+        page = BeautifulSoup((site / f"{name}.html").read_text(), "html.parser")
+        address = page.find("meta", attrs={"property": "og:image"})["content"]
+        assert address.endswith("/srgan_nb/images/card.jpg") and (site / "images/card.jpg").is_file()
+        assert page.find("link", rel="icon")["href"].endswith("images/favicon.svg")
+
+
+def brightness(colour):
+    "Relative luminance of `#rrggbb` or `r, g, b`, as WCAG 2 defines it."
+    channels = [int(colour[i:i + 2], 16) for i in (1, 3, 5)] if colour.startswith("#") else map(int, colour.split(","))
+    return sum(weight * (c / 3294.6 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4) for weight, c in zip((0.2126, 0.7152, 0.0722), channels))
+
+
+def test_palette_is_readable_in_both_themes():
+    "Text of every colour stands out by 4.5 to 1 on every ground (WCAG 2, level AA)."
+    light, dark = re.findall(r"\{([^}]*--srgan-page:[^}]*)\}", (ROOT / "nbs/styles.css").read_text())
+    for theme in (light, dark):
+        palette = dict(re.findall(r"--srgan-([\w-]+): ([^;]+);", theme))
+        for ground in ("page", "panel"):
+            for text in ("ink", "quiet", "accent-rgb"):
+                darker, brighter = sorted(map(brightness, (palette[ground], palette[text])))
+                assert (brighter + 0.05) / (darker + 0.05) >= 4.5, f"{text} on {ground}"
 
 
 @pytest.fixture
