@@ -16,7 +16,9 @@ def readme() -> tuple[str, dict]:
     for cell in notebook.cells:
         if cell.cell_type == "markdown": cell.source = re.sub(r"\]\(([\w/]+)\.ipynb", r"](nbs/\1.ipynb", cell.source).replace('src="images/', 'src="nbs/images/')
     text, pictures = as_markdown(prepared(notebook, (*HIDDEN, "exec_doc")), unique_key="index", output_files_dir="nbs/images")
-    return re.sub(r"!\[png\]", lambda _: f"![{next(alt)}]", text), pictures
+    names = {path: f"nbs/images/readme_{n}{Path(path).suffix}" for n, path in enumerate(pictures)} # the exporter's count cells, and change when one is added
+    for path, name in names.items(): text = text.replace(path, name)
+    return re.sub(r"!\[png\]", lambda _: f"![{next(alt)}]", text), {names[path]: data for path, data in pictures.items()}
 
 
 if __name__ == "__main__":
