@@ -22,7 +22,7 @@ def prepared(notebook, hidden=HIDDEN):
         cell.outputs = [output for output in cell.outputs if output.output_type != "stream" or output.name == "stdout"]
         cell.source = "" if option(cell, "echo") == "false" else DIRECTIVE.sub("", cell.source)
         for output in cell.outputs:
-            if "image/png" in output.get("data", {}): output["data"].pop("text/plain", None)
+            if any(kind.startswith("image/") for kind in output.get("data", {})): output["data"].pop("text/plain", None)
     return notebook
 
 

@@ -18,7 +18,7 @@ def readme() -> tuple[str, dict]:
     text, pictures = as_markdown(prepared(notebook, (*HIDDEN, "exec_doc")), unique_key="index", output_files_dir="nbs/images")
     names = {path: f"nbs/images/readme_{n}{Path(path).suffix}" for n, path in enumerate(pictures)} # the exporter's count cells, and change when one is added
     for path, name in names.items(): text = text.replace(path, name)
-    return re.sub(r"!\[png\]", lambda _: f"![{next(alt)}]", text), {names[path]: data for path, data in pictures.items()}
+    return re.sub(r"!\[(?:png|jpeg)\]", lambda _: f"![{next(alt)}]", text), {names[path]: data for path, data in pictures.items()}
 
 
 if __name__ == "__main__":
