@@ -103,7 +103,7 @@ class Generator(nn.Module, PyTorchModelHubMixin):
 
     @classmethod
     def from_pretrained(cls,
-        name, # see `load_generator`
+        name, # see load_generator
         **kwargs, # passed on to the hub client where `name` is a hub id or a saved folder
     ) -> "Generator": # in eval mode
         "The generator called `name`; the same as `load_generator`."
@@ -152,7 +152,7 @@ def _read_generator(path) -> Generator:
 # %% ../nbs/04_generator.ipynb #606f6cfb
 BUNDLED = Path(str(files("srgan_nb"))) / "weights"
 
-def bundled_weights() -> list[str]: # names for `load_generator`
+def bundled_weights() -> list[str]: # names for load_generator
     "The weights that come with the package."
     return sorted(file.stem for file in BUNDLED.glob("*.safetensors"))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 # %% ../nbs/00_paper.ipynb #ded28e68
 def empirical_risk(
-    loss: callable, # gives a scalar for one picture and its reference, such as `pixel_loss`
+    loss: callable, # gives a scalar for one picture and its reference, such as pixel_loss
     srs: Tensor, # super-resolved pictures G(I_LR): a batch `(N, C, H, W)`, or a list of N pictures of any sizes
     hrs: Tensor, # their N references, picture by picture of the same shape
 ) -> Tensor: # scalar
@@ -64,8 +64,8 @@ def discriminator_loss(
 
 # %% ../nbs/00_paper.ipynb #117a16ce
 def perceptual_loss(
-    content: Tensor, # scalar, `pixel_loss` or `feature_loss`
-    adversarial: Tensor, # scalar, `adversarial_loss`
+    content: Tensor, # scalar, pixel_loss or feature_loss
+    adversarial: Tensor, # scalar, adversarial_loss
     weight: float = 1e-3, # of the adversarial term (Eq. 3)
 ) -> Tensor: # scalar
     "Eq. 3: content plus weighted adversarial loss, what G minimises. Raises `ValueError` where either is not a scalar."

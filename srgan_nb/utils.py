@@ -4,13 +4,16 @@
 
 # %% auto #0
 __all__ = ['pick_device', 'computes_bf16', 'pick_precision', 'set_seed', 'to_signed', 'to_unit', 'to_8bit', 'to_photo_mode',
-           'open_photo', 'photo_to_tensor', 'tensor_to_photo', 'enlarge', 'atomic_path', 'show_images']
+           'open_photo', 'photo_to_tensor', 'tensor_to_photo', 'enlarge', 'atomic_path', 'show_images', 'slider']
 
 # %% ../nbs/01_utils.ipynb #7a65594b
+import base64
 import os
 import random
 import uuid
 from contextlib import contextmanager
+from html import escape
+from io import BytesIO
 from pathlib import Path
 from typing import Iterator
 
@@ -163,3 +166,25 @@ def _part(image, box) -> Image.Image:
     photo = tensor_to_photo(image) if isinstance(image, Tensor) else image.convert("RGB")
     if box is None: return photo
     return photo.crop([round(f * side) for f, side in zip(box, photo.size * 2)]) # left, top by width, height; right, bottom likewise
+
+# %% ../nbs/01_utils.ipynb #0e710bcd
+def slider(
+    images: dict, # two: title -> `Image` or tensor `(3, H, W)` in [0, 1]; the first left of the line, the second right of it
+    alt: str, # what both show, for those who cannot see them
+    caption: str = "", # stands below, plain text
+    box: tuple | None = None, # the part to show: left, top, right, bottom as fractions of width and height
+    component: str = "vendor/img-comparison-slider", # folder of the web component, seen from the page
+) -> str: # HTML
+    "Two pictures under one movable line. Raises `ValueError` unless there are two of one size."
+    parts = {title: _part(image, box) for title, image in images.items()}
+    if len(parts) != 2 or len({part.size for part in parts.values()}) > 1:
+        raise ValueError(f"a slider got pictures of {[part.size for part in parts.values()]} pixels; expected two of the same size")
+    shown = "".join(f'<figure slot="{slot}"><img width="{part.width}" height="{part.height}" alt="{escape(alt)}: {escape(title)}" src="{_as_address(part)}"><figcaption>{escape(title)}</figcaption></figure>'
+        for slot, (title, part) in zip(("first", "second"), parts.items()))
+    return (f'<link rel="stylesheet" href="{component}/styles.css"><script type="module" src="{component}/index.js"></script><figure class="slider">'
+        f'<img-comparison-slider tabindex="0" role="group" aria-label="{escape(alt)}: the arrow keys move the line">{shown}</img-comparison-slider><figcaption>{escape(caption)}</figcaption></figure>')
+
+def _as_address(photo) -> str:
+    buffer = BytesIO()
+    photo.save(buffer, "JPEG", quality=92, subsampling=0) # no blur of colours: they are compared
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

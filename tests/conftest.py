@@ -54,8 +54,8 @@ def site(tmp_path_factory):
     pytest.importorskip("smalldocs")
     copy = tmp_path_factory.mktemp("site") / "project"
     shutil.copytree(ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", "_proc", "_docs", "celeba-runs", "results-runs", "srgan-demo"))
-    stage = "from nbdev.serve import proc_nbs\nif __name__ == '__main__': proc_nbs()"
-    for command in ([sys.executable, "-c", stage], [sys.executable, "-m", "smalldocs.cli", "render", "_proc"]):
-        done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+    stage = "from nbdev.quarto import refresh_quarto_yml\nfrom nbdev.serve import proc_nbs\nif __name__ == '__main__': refresh_quarto_yml(); proc_nbs()" # as nbdev_docs begins
+    for command in (["-c", stage], ["-m", "smalldocs.cli", "render", "_proc"], ["tools/llms.py", "_proc/_docs"]):
+        done = subprocess.run([sys.executable, *command], cwd=copy, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     return copy / "_proc/_docs"

@@ -17,7 +17,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 MODULES = Path(os.environ.get("SRGAN_NODE_MODULES") or "absent") # holds katex, which the preview loads from the net
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium here: install Debian's package of that name")
 FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
-PAGES = ["index", "gallery", "00_paper", "01_utils", "02_data", "03_metrics", "04_generator", "05_discriminator", "06_vgg", "07_training", "tutorials/celeba", "08_inference", "09_cli", "results", "reference"]
+PAGES = re.findall(r"- ([\w/]+)\.ipynb", (ROOT / "nbs/sidebar.yml").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -85,17 +85,45 @@ def test_theme_follows_the_reader(browser, address):
     assert found["dark"] < 200 < 600 < found["light"]
 
 
-def test_slider_moves_by_keyboard_and_by_mouse(page, address):
-    page.goto(f"{address}/gallery.html", wait_until="load")
+WITH_SLIDERS = pytest.mark.parametrize("name", ["index", "gallery"])
+
+
+def slider_on(page, address, name):
+    "The first slider of a page, in sight, and its value: how many percent of the width the line stands from the left."
+    page.goto(f"{address}/{name}.html", wait_until="load")
     slider = page.locator("img-comparison-slider").first
     slider.scroll_into_view_if_needed()
+    return slider, lambda: slider.evaluate("element => element.value")
+
+
+@WITH_SLIDERS
+def test_slider_moves_by_keyboard(page, address, name):
+    slider, value = slider_on(page, address, name)
     slider.focus()
     page.keyboard.down("ArrowRight"); page.wait_for_timeout(400); page.keyboard.up("ArrowRight")
-    by_keys = slider.evaluate("element => element.value")
-    assert by_keys > 55
+    assert value() > 55
+
+
+@WITH_SLIDERS
+def test_slider_moves_by_mouse(page, address, name):
+    slider, value = slider_on(page, address, name)
     box = slider.bounding_box()
-    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + 50); page.mouse.down(); page.mouse.up(); page.wait_for_timeout(200)
-    assert slider.evaluate("element => element.value") < 40
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 50); page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + 50, steps=5); page.mouse.up(); page.wait_for_timeout(200)
+    assert 15 < value() < 25
+
+
+@WITH_SLIDERS
+def test_slider_moves_by_touch(browser, address, name):
+    context = browser.new_context(viewport=dict(width=390, height=900), has_touch=True, is_mobile=True)
+    page = context.new_page(); page.route("**/*", answer)
+    slider, value = slider_on(page, address, name)
+    box, finger = slider.bounding_box(), context.new_cdp_session(page)
+    for kind, at in [("touchStart", 0.5), *(("touchMove", 0.5 + step / 20) for step in range(1, 7)), ("touchEnd", None)]:
+        finger.send("Input.dispatchTouchEvent", dict(type=kind, touchPoints=[dict(x=box["x"] + box["width"] * at, y=box["y"] + 50)] if at else []))
+    page.wait_for_timeout(200)
+    assert 75 < value() < 85
+    context.close()
 
 
 def test_search_finds_a_class(page, address):

@@ -1,7 +1,8 @@
-"A fork names its account and branch once."
+"A fork names its account and branch once, a release its version."
+from configparser import ConfigParser
 
 from conftest import ROOT
-from place import placed
+from place import placed, versioned
 
 
 def test_addresses_follow_the_settings():
@@ -14,3 +15,11 @@ def test_addresses_follow_the_settings():
 def test_others_addresses_stay():
     text = "https://github.com/someone-else/another/blob/main/README.md and https://arxiv.org/abs/1609.04802"
     assert placed(text, "someone", "srgan_nb", "trunk") == text
+
+
+def test_footer_shows_the_version_of_the_settings():
+    settings = ConfigParser()
+    settings.read(ROOT / "settings.ini")
+    footer = (ROOT / "_quarto.yml").read_text()
+    assert f"srgan_nb {settings['DEFAULT']['version']}, built" in footer
+    assert "srgan_nb 2.0.1rc1, built" in versioned(footer, "srgan_nb", "2.0.1rc1")

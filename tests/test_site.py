@@ -1,10 +1,14 @@
 "The docs site, staged as nbdev does and rendered by the preview: nothing broken, and the checker finds what is planted."
+import re
 import shutil
+import subprocess
+import sys
 
 import pytest
+from bs4 import BeautifulSoup
 
 from conftest import ROOT
-from check_site import check_keys, check_labels, problems
+from check_site import check_citations, check_labels, check_settings, problems
 
 
 def test_nothing_is_broken(site): assert problems(site, ROOT / "nbs") == []
@@ -16,8 +20,10 @@ def test_nothing_is_broken(site): assert problems(site, ROOT / "nbs") == []
     ("08_inference.html", "</main>", '<img src="nowhere.png" alt="nothing"></main>', "no such file"),
     ("08_inference.html", "</main>", '<img src="data:image/gif;base64,R0lGODlhAQABAAAAACw=" alt=""></main>', "without alt text"),
     ("search.json", '"href": "index.html"', '"href": "nowhere.html"', "search.json"),
+    ("llms.txt", "(gallery.html.md)", "(nowhere.html.md)", "llms.txt: nowhere.html.md: no such file"),
+    ("gallery.html.md", "(results.html.md)", "(nowhere.html.md)", "gallery.html.md: nowhere.html.md: no such file"),
     ("01_utils.html", "</main>", "</main><!--", None),
-], ids=["link", "anchor", "image", "alt text", "search", "harmless"])
+], ids=["link", "anchor", "image", "alt text", "search", "llms.txt", "copy", "harmless"])
 def test_planted_fault_is_found(site, tmp_path, page, old, new, complaint):
     broken = tmp_path / "site"
     shutil.copytree(site, broken)
@@ -44,11 +50,92 @@ def test_reference_left_as_text_is_found_in_quartos_output(site, tmp_path):
     assert "index.html: @fig-nowhere is left as text" in problems(tmp_path / "site")
 
 
-def test_sources_are_checked(tmp_path):
+def test_page_without_a_copy_is_found(site, tmp_path):
+    shutil.copytree(site, tmp_path / "site")
+    (tmp_path / "site/gallery.html.md").unlink()
+    assert any(problem.startswith("gallery.html.md: missing") for problem in problems(tmp_path / "site"))
+
+
+def test_copies_hold_words_and_no_pictures(site):
+    copy = (site / "04_generator.html.md").read_text()
+    assert copy.startswith("# The generator") and "class Generator" in copy and "*Picture: G of Fig. 4" in copy
+    for path in site.rglob("*.html.md"): assert not re.search(r"base64,[\w+/]{40}|!\[(png|jpeg)\]|^#\|", path.read_text(), re.M), path.name
+
+
+def test_copies_stand_beside_quartos_pages_too(site, tmp_path):
+    "nbdev has Quarto call 00_paper's page paper.html; the preview does not."
+    quartos = tmp_path / "site"
+    shutil.copytree(site, quartos, ignore=shutil.ignore_patterns("*.md", "llms.txt"))
+    for page in quartos.glob("0*.html"): page.rename(page.with_name(page.name[3:]))
+    subprocess.run([sys.executable, ROOT / "tools/llms.py", quartos, "--sources", ROOT / "nbs"], check=True)
+    assert "(paper.html.md)" in (quartos / "llms.txt").read_text() and "(../training.html.md)" in (quartos / "tutorials/celeba.html.md").read_text()
+    assert not [problem for problem in problems(quartos) if ".md" in problem]
+
+
+def test_nbdev_would_write_the_settings_that_are_committed(site):
+    "nbdev_docs writes nbdev.yml anew: a line of our own in it would be lost on the published site."
+    assert (site.parent.parent / "nbs/nbdev.yml").read_text() == (ROOT / "nbs/nbdev.yml").read_text()
+
+
+def test_chapters_have_small_pictures(site):
+    "Each page of the sidebar but the landing page itself has a card there, with a picture of at most 15 KB."
+    listed = re.findall(r"- ([\w/]+)\.ipynb", (ROOT / "nbs/sidebar.yml").read_text())
+    landing = (site / "index.html").read_text()
+    for name in listed[1:]: assert re.search(rf'images/cards/{name.split("/")[-1]}\.webp(?s:.{{1,200}}?)href="{name}\.html"', landing), name
+    for picture in (site / "images/cards").iterdir(): assert picture.stat().st_size < 15_000, picture.name
+
+
+def test_shared_link_shows_our_picture(site):
+    for name in ("index", "04_generator", "tutorials/celeba"):
+        page = BeautifulSoup((site / f"{name}.html").read_text(), "html.parser")
+        address = page.find("meta", attrs={"property": "og:image"})["content"]
+        assert address.endswith("/srgan_nb/images/card.jpg") and (site / "images/card.jpg").is_file()
+        assert page.find("link", rel="icon")["href"].endswith("images/favicon.svg")
+
+
+def brightness(colour):
+    "Relative luminance of `#rrggbb` or `r, g, b`, as WCAG 2 defines it."
+    channels = [int(colour[i:i + 2], 16) for i in (1, 3, 5)] if colour.startswith("#") else map(int, colour.split(","))
+    return sum(weight * (c / 3294.6 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4) for weight, c in zip((0.2126, 0.7152, 0.0722), channels))
+
+
+def test_palette_is_readable_in_both_themes():
+    "Text of every colour stands out by 4.5 to 1 on every ground (WCAG 2, level AA)."
+    light, dark = re.findall(r"\{([^}]*--srgan-page:[^}]*)\}", (ROOT / "nbs/styles.css").read_text())
+    for theme in (light, dark):
+        palette = dict(re.findall(r"--srgan-([\w-]+): ([^;]+);", theme))
+        for ground in ("page", "panel"):
+            for text in ("ink", "quiet", "accent-rgb"):
+                darker, brighter = sorted(map(brightness, (palette[ground], palette[text])))
+                assert (brighter + 0.05) / (darker + 0.05) >= 4.5, f"{text} on {ground}"
+
+
+@pytest.fixture
+def sources(tmp_path):
     shutil.copytree(ROOT / "nbs", tmp_path / "nbs", ignore=shutil.ignore_patterns("celeba-runs", "results-runs"))
-    paper = tmp_path / "nbs/00_paper.ipynb"
-    paper.write_text(paper.read_text().replace("@eq-", "@eq-no-", 1))
-    assert any("has no label" in problem for problem in check_labels(tmp_path / "nbs"))
-    quarto = tmp_path / "nbs/_quarto.yml"
-    quarto.write_text(quarto.read_text().replace("page-navigation", "page-navigatoin"))
-    assert any("page-navigatoin" in problem for problem in check_keys(tmp_path / "nbs"))
+    return tmp_path / "nbs"
+
+
+@pytest.mark.parametrize("check, file, old, new, complaint", [
+    (check_labels, "00_paper.ipynb", "@eq-", "@eq-no-", "has no label"),
+    (check_citations, "00_paper.ipynb", "@kim2016deeply", "@kim2061deeply", "@kim2061deeply is not in references.bib"),
+    (check_citations, "references.bib", "{kim2016deeply", "{shi2016real", "shi2016real stands there twice"),
+    (check_citations, "_quarto.yml", "references.bib", "nowhere.bib", "is not in nowhere.bib"),
+    (check_settings, "_quarto.yml", "page-navigation", "page-navigatoin", "unknown key website.page-navigatoin"),
+    (check_settings, "_quarto.yml", "page-navigation: true", "page-navigation: maybe", "unknown value website.page-navigation: 'maybe'"),
+    (check_settings, "_quarto.yml", "style: floating", "style: hovering", "unknown value website.sidebar.style: 'hovering'"),
+    (check_settings, "_quarto.yml", "light: cosmo", "light: kosmo", "unknown value format.html.theme"),
+    (check_settings, "_quarto.yml", "[source, issue]", "[source, complain]", "unknown value website.repo-actions"),
+    (check_settings, "_quarto.yml", "toc-depth: 3", "toc-depth: deep", "unknown value format.html.toc-depth: 'deep'"),
+    (check_settings, "_quarto.yml", "body-width", "body-breadth", "unknown key format.html.grid.body-breadth"),
+    (check_settings, "_quarto.yml", "aria-label", "label", "unknown key website.navbar.right.label"),
+    (check_settings, "nbdev.yml", "site-url", "site-adress", "unknown key website.site-adress"),
+])
+def test_fault_in_the_sources_is_found(sources, check, file, old, new, complaint):
+    path = sources / file
+    assert old in path.read_text() and list(check(sources)) == []
+    text = path.read_text().replace(old, new, 1)
+    path.unlink() # _quarto.yml is a link
+    path.write_text(text)
+    found = list(check(sources))
+    assert any(complaint in problem for problem in found), found

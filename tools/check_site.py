@@ -4,8 +4,9 @@
 
 SITE is the output folder, from Quarto or from the preview. Found are: links, anchors and images that lead nowhere,
 pictures without alt text, cross-references left as text, empty pages, pages the sidebar does not name, search entries
-that lead nowhere. With --sources also: cross-references in the notebooks whose label nothing bears, and keys in
-_quarto.yml that Quarto does not know.
+that lead nowhere, pages without a copy in Markdown, links of those copies and of llms.txt that lead nowhere. With
+--sources also: cross-references in the notebooks whose label nothing bears, citations that the bibliography does not
+hold, and keys and values in _quarto.yml that Quarto does not know.
 """
 import argparse
 import json
@@ -19,16 +20,35 @@ import yaml
 from bs4 import BeautifulSoup
 
 REFERENCE = re.compile(r"(?<![\w@/])@((?:fig|eq|tbl|sec)-[\w-]+)")
-KEYS = { # what may stand at each level of _quarto.yml and the files it includes; None: anything below is Quarto's own
-    "project": {"type", "output-dir", "resources", "render", "pre-render", "post-render", "preview"},
-    "website": {"title", "site-url", "description", "favicon", "image", "repo-url", "repo-branch", "repo-subdir", "repo-actions", "issue-url", "page-navigation", "back-to-top-navigation",
-        "bread-crumbs", "twitter-card", "open-graph", "reader-mode", "search", "navbar", "sidebar", "page-footer", "cookie-consent", "google-analytics", "announcement", "draft-mode"},
-    "format": {"html", "commonmark", "gfm"},
-    "metadata-files": None, "bibliography": None, "csl": None, "execute": None, "lang": None, "filters": None, "link-citations": None, "llms-txt": None,
+CITATION = re.compile(r"(?<![\w@/])-?@(?!(?:fig|eq|tbl|sec)-)([a-zA-Z][\w:-]*)")
+CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.M | re.S)
+
+# What Quarto 1.5 to 1.7 accept in the files that make up _quarto.yml, of the options a site like this may use. A set: one of
+# these words; a list: one or several of that kind; a tuple: any of these kinds; a dict: these keys and no others.
+THEME = {"default", "cerulean", "cosmo", "cyborg", "darkly", "flatly", "journal", "litera", "lumen", "lux", "materia", "minty", "morph", "pulse", "quartz", "sandstone", "simplex",
+    "sketchy", "slate", "solar", "spacelab", "superhero", "united", "vapor", "yeti", "zephyr"}
+ITEM = {key: str for key in ("text", "href", "icon", "aria-label", "rel", "target")}
+SOCIAL = (bool, {"title": str, "description": str, "image": str, "image-alt": str, "site-name": str, "locale": str, "card-style": {"summary", "summary_large_image"}})
+SIDEBAR = {"title": (str, bool), "style": {"docked", "floating"}, "search": bool, "background": str, "foreground": str, "border": bool, "alignment": {"left", "right", "center"},
+    "collapse-level": int, "pinned": bool, "contents": list}
+NAVBAR = {"title": (str, bool), "logo": str, "logo-alt": str, "background": str, "foreground": str, "search": bool, "pinned": bool, "collapse": bool,
+    "collapse-below": {"sm", "md", "lg", "xl", "xxl"}, "left": [ITEM], "right": [ITEM], "toggle-position": {"left", "right"}, "tools-collapse": bool}
+SEARCH = {"location": {"navbar", "sidebar"}, "type": {"overlay", "textbox"}, "limit": int, "collapse-after": int, "copy-button": bool, "show-item-context": (bool, {"tree", "parent", "root"})}
+HTML = {"theme": ({"light": [THEME], "dark": [THEME]}, [THEME]), "respect-user-color-scheme": bool, "css": [str], "toc": bool, "toc-depth": int, "toc-title": str,
+    "toc-location": {"body", "left", "right", "left-body", "right-body"}, "toc-expand": (int, bool), "number-sections": bool, "anchor-sections": bool, "smooth-scroll": bool,
+    "code-copy": (bool, {"hover"}), "code-overflow": {"scroll", "wrap"}, "code-fold": (bool, {"show"}), "code-summary": str, "code-tools": bool, "code-line-numbers": bool,
+    "html-math-method": {"plain", "webtex", "gladtex", "mathml", "mathjax", "katex"}, "highlight-style": str, "page-layout": {"article", "full", "custom"},
+    "link-external-icon": bool, "link-external-newwindow": bool, "include-in-header": [str], "include-after-body": [str],
+    "grid": {"content-mode": {"auto", "standard", "full", "slim"}, "sidebar-width": str, "margin-width": str, "body-width": str, "gutter-width": str}}
+SCHEMA = {
+    "project": {"type": {"default", "website"}, "output-dir": str, "resources": [str], "render": [str], "pre-render": [str], "post-render": [str]},
+    "format": {"html": HTML},
+    "website": {"title": str, "description": str, "site-url": str, "favicon": str, "image": str, "image-alt": str, "repo-url": str, "repo-branch": str, "repo-subdir": str, "issue-url": str,
+        "repo-actions": [{"none", "edit", "source", "issue"}], "page-navigation": bool, "back-to-top-navigation": bool, "bread-crumbs": bool, "reader-mode": bool, "twitter-card": SOCIAL,
+        "open-graph": SOCIAL, "search": (bool, SEARCH), "navbar": (bool, NAVBAR), "sidebar": (bool, [SIDEBAR]),
+        "page-footer": (str, {"left": str, "center": str, "right": str, "border": (bool, str), "background": str, "foreground": str})},
+    "bibliography": str, "csl": str, "lang": str, "metadata-files": [str],
 }
-HTML_KEYS = {"theme", "css", "toc", "toc-depth", "toc-title", "toc-location", "toc-expand", "number-sections", "code-copy", "code-overflow", "code-fold", "code-tools", "code-line-numbers",
-    "code-link", "grid", "html-math-method", "highlight-style", "include-in-header", "include-before-body", "include-after-body", "smooth-scroll", "anchor-sections", "mainfont", "monofont",
-    "fontsize", "linkcolor", "backgroundcolor", "lightbox", "link-external-icon", "link-external-newwindow", "fig-align", "fig-cap-location", "page-layout", "respect-user-color-scheme"}
 
 
 class Site:
@@ -91,31 +111,78 @@ def check_search(site: Site):
         if problem := site.problem_of("index.html", entry["href"]): yield f"search.json: {problem}"
 
 
+def check_copies(site: Site):
+    "llms.txt names pages that are there, each page has its copy, and the copies' links lead somewhere."
+    index = site.root / "llms.txt"
+    copies = [site.root / f"{name}.md" for name in site.pages if name != "404.html"]
+    for path in [index, *copies]:
+        name = path.relative_to(site.root).as_posix()
+        if not path.is_file(): yield f"{name}: missing (python tools/llms.py writes it)"; continue
+        for link in re.findall(r"\]\(([^\s()]+)\)", CODE.sub("", path.read_text(encoding="utf-8"))):
+            if problem := site.problem_of(name, link): yield f"{name}: {problem}"
+
+
+def texts_of(sources: Path, kinds=("markdown", "code")) -> dict:
+    "The text of all cells, by notebook."
+    return {path: "\n".join("".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] in kinds)
+        for path in sources.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts}
+
+
 def check_labels(sources: Path):
     "Each cross-reference has its label, in its notebook or another."
-    texts = {path: "\n".join("".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] in ("markdown", "code"))
-        for path in sources.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts}
+    texts = texts_of(sources)
     labels = {label for text in texts.values() for label in re.findall(r"\{#((?:fig|eq|tbl|sec)-[\w-]+)", text) + re.findall(r"^#\|\s*label:\s*([\w-]+)", text, re.M)}
     for path, text in texts.items():
         for label in REFERENCE.findall(text):
             if label not in labels: yield f"{path}: @{label} has no label"
 
 
-def check_keys(sources: Path):
-    "Keys of _quarto.yml and of the files it includes are Quarto's."
+def settings(sources: Path):
+    "_quarto.yml and the files it includes."
     files = [sources / "_quarto.yml"]
     files += [sources / name for name in yaml.safe_load(files[0].read_text()).get("metadata-files", [])]
-    for file in files:
-        for key, value in yaml.safe_load(file.read_text()).items():
-            if key not in KEYS: yield f"{file}: unknown key {key}"
-            elif KEYS[key]: yield from (f"{file}: unknown key {key}.{below}" for below in value if below not in KEYS[key])
-            if key == "format": yield from (f"{file}: unknown key format.html.{below}" for below in value.get("html", {}) if below not in HTML_KEYS)
+    return {file: yaml.safe_load(file.read_text()) for file in files}
+
+
+def check_citations(sources: Path):
+    "Each paper that is cited stands in the bibliography, once."
+    file = sources / settings(sources)[sources / "_quarto.yml"].get("bibliography", "references.bib")
+    keys = re.findall(r"^@\w+\{([^,\s]+),", file.read_text(encoding="utf-8"), re.M) if file.is_file() else []
+    yield from (f"{file}: {key} stands there twice" for key in sorted({key for key in keys if keys.count(key) > 1}))
+    for path, text in texts_of(sources, ["markdown"]).items():
+        yield from (f"{path}: @{key} is not in {file.name}" for key in CITATION.findall(CODE.sub("", text)) if key not in keys)
+
+
+def fits(value, kind) -> bool:
+    "Whether a value is of a kind of the schema, keys aside: those are named one by one."
+    if isinstance(kind, tuple): return any(fits(value, one) for one in kind)
+    if isinstance(kind, list): return all(fits(one, kind[0]) for one in (value if isinstance(value, list) else [value]))
+    if isinstance(kind, set): return isinstance(value, str) and value in kind
+    if isinstance(kind, dict): return isinstance(value, dict)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool)) # in Python True is an int
+
+
+def strangers(value, kind, where: str):
+    "Keys and values below `where` that the schema does not hold."
+    if not fits(value, kind): yield f"unknown value {where}: {value!r}"; return
+    if isinstance(kind, tuple): kind = next(one for one in kind if fits(value, one))
+    if isinstance(kind, list):
+        for one in value if isinstance(value, list) else [value]: yield from strangers(one, kind[0], where)
+    if isinstance(kind, dict):
+        for key, below in value.items():
+            name = f"{where}.{key}".lstrip(".")
+            yield from strangers(below, kind[key], name) if key in kind else [f"unknown key {name}"]
+
+
+def check_settings(sources: Path):
+    "Quarto knows the keys and the values of _quarto.yml and of the files it includes."
+    for file, content in settings(sources).items(): yield from (f"{file}: {problem}" for problem in strangers(content, SCHEMA, ""))
 
 
 def problems_of(site: Site, sources: Path | None = None) -> list:
     "Everything that is broken, as sentences."
-    found = [problem for check in (check_links, check_alt, check_pages, check_search, check_references) for problem in check(site)]
-    return found + ([problem for check in (check_labels, check_keys) for problem in check(sources)] if sources else [])
+    found = [problem for check in (check_links, check_alt, check_pages, check_search, check_copies, check_references) for problem in check(site)]
+    return found + ([problem for check in (check_labels, check_citations, check_settings) for problem in check(sources)] if sources else [])
 
 
 def problems(root: Path, sources: Path | None = None) -> list:

@@ -1,8 +1,8 @@
-"""Write where the project lives, account and branch as settings.ini has them, into badges, links and nbs/nbdev.yml.
+"""Write where the project lives and which version it is, as settings.ini has them, into badges, links and the site's configuration.
 
     python tools/place.py
 
-A fork changes `user` and `branch` in settings.ini and runs this once.
+A fork changes `user` and `branch` in settings.ini and runs this once; a release changes `version`.
 """
 import re
 from configparser import ConfigParser
@@ -19,14 +19,20 @@ def placed(text: str, user: str, repo: str, branch: str) -> str:
     return re.sub(r"^(\s*repo-branch:).*$", rf"\1 {branch}", text, flags=re.M)
 
 
+def versioned(text: str, repo: str, version: str) -> str:
+    "`text`, the site's configuration, with `version` wherever the project's name and a version follow each other."
+    return re.sub(rf"\b{repo} \d[\w.]*", f"{repo} {version}", text)
+
+
 def main():
     settings = ConfigParser()
     settings.read(ROOT / "settings.ini")
-    user, repo, branch = (settings["DEFAULT"][key] for key in ("user", "repo", "branch"))
-    for path in [*(ROOT / "nbs").rglob("*.ipynb"), ROOT / "nbs/nbdev.yml"]:
+    user, repo, branch, version = (settings["DEFAULT"][key] for key in ("user", "repo", "branch", "version"))
+    for path in [*(ROOT / "nbs").rglob("*.ipynb"), ROOT / "nbs/nbdev.yml", ROOT / "_quarto.yml"]:
         if ".ipynb_checkpoints" in path.parts: continue
         before = path.read_text(encoding="utf-8")
         after = placed(before, user, repo, branch)
+        if path.name == "_quarto.yml": after = versioned(after, repo, version)
         if after != before: path.write_text(after, encoding="utf-8"); print(path.relative_to(ROOT))
 
 
