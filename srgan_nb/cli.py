@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'Device', 'Precision', 'Compile', 'HELD_OUT', 'main', 'plain_errors', 'output_paths', 'upscale', 'train',
-           'pair_photos', 'score', 'evaluate_folder', 'evaluate', 'demo']
+           'pair_photos', 'score', 'evaluate_folder', 'evaluate', 'export', 'demo']
 
 # %% ../nbs/09_cli.ipynb #2a74b6c4
 import json
@@ -112,6 +112,7 @@ def train(
     device: Device = "auto",
     precision: Precision = "auto",
     strict: Annotated[bool, typer.Option("--strict", help="Refuse to start where any photo cannot be used.")] = False,
+    cache: Annotated[Optional[Path], typer.Option(help="A folder for the decoded photos; if not given they are kept in memory where they fit into half of it, else in ~/.cache/srgan_nb.")] = None,
     compile: Compile = False,
 ):
     "Train on a folder of photos: SRResNet by pixels, then SRGAN."
@@ -121,7 +122,7 @@ def train(
         config = training.PRESETS[preset] if preset else training.Config.from_dict(record["config"]) if record else training.TINY
         if steps: config = _with_steps(config, stage, steps)
         if batch: config = replace(config, batch=batch)
-        training.train(config, data, out, stage, init=init, vgg=vgg, resume=resume, seed=seed, device=device, precision=precision, compile=compile, strict=strict)
+        training.train(config, data, out, stage, init=init, vgg=vgg, resume=resume, seed=seed, device=device, precision=precision, compile=compile, strict=strict, cache=cache)
     typer.echo(f"{out}: generator.safetensors is ready; try: srgan upscale PHOTO -o OUT.png --weights {out}")
 
 # %% ../nbs/09_cli.ipynb #b795a7d3
@@ -165,8 +166,8 @@ def score(
 # %% ../nbs/09_cli.ipynb #c472a54b
 def evaluate_folder(
     folder, # of originals (HR)
-    lr_dir=None, # of their LR versions; see `pair_photos`
-    weights="srgan", # anything `load_generator` takes, or `bicubic`
+    lr_dir=None, # of their LR versions; see pair_photos
+    weights="srgan", # anything load_generator takes, or `bicubic`
     perceptual: bool = False, # also the perceptual distance
     device: str = "auto", # `auto`, `cpu`, `cuda` or `mps`
     tell=lambda image: None, # called with each picture's name and figures as soon as they are known
@@ -202,6 +203,21 @@ def evaluate(
 
 def _row(image: dict) -> str:
     return f"{image['name']:20}" + "".join(f"  {key} {value:.2f} dB" if key == "psnr_y" else f"  {key} {value:.4f}" for key, value in image.items() if key != "name")
+
+# %% ../nbs/09_cli.ipynb #89a2443a
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .onnx file to write.")],
+    weights: Annotated[str, typer.Option(help="srgan, srresnet, a generator file, a run folder or a hub id.")] = "srgan",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+):
+    "Write a generator as an ONNX file, for use without PyTorch."
+    from srgan_nb.inference import export_onnx, load_generator
+    with plain_errors():
+        if out.exists() and not overwrite: raise FileExistsError(f"{out}: exists already; give --overwrite to replace it")
+        try: export_onnx(load_generator(weights), out)
+        except ImportError as error: raise ValueError(f"ONNX needs the extra: pip install 'srgan-nb[onnx]' ({error})") from None
+    typer.echo(out)
 
 # %% ../nbs/09_cli.ipynb #bcd35166
 @app.command()

@@ -50,7 +50,7 @@ def find_photos(
 # %% ../nbs/02_data.ipynb #c1adc09d
 def celeba(
     root, # the folder that holds or shall hold `celeba/img_align_celeba`
-) -> Path: # the folder of photos, for `PhotoStore`
+) -> Path: # the folder of photos, for PhotoStore
     "CelebA's folder of aligned faces, downloaded by torchvision (1.4 GB) where it is absent."
     folder = Path(root) / "celeba" / "img_align_celeba"
     if not folder.is_dir():

@@ -53,7 +53,7 @@ def bands(
     lr: Tensor, # `(N, C, H, W)`
     scale: int, # of the network
     tile: tuple, # height and width of the part each tile answers for, LR pixels
-    margin: int, # how much more it sees, LR pixels; exact from `halo` on
+    margin: int, # how much more it sees, LR pixels; exact from halo on
     together: int = 1, # tiles of equal shape that go through the network at once
 ) -> Iterator[Tensor]: # `(N, 3, scale*h, scale*W)` for each row of tiles, on the CPU
     "Run `network` tile by tile and keep of each answer the inner box; gives the picture in bands from top to bottom."
@@ -70,7 +70,7 @@ def bands(
         yield band
 
 def in_tiles(
-    network: Callable, # as in `bands`
+    network: Callable, # as in bands
     lr: Tensor, # `(N, C, H, W)`
     scale: int, # of the network
     tile: tuple, # height and width of a tile, LR pixels
@@ -134,7 +134,7 @@ class Upscaler:
     @classmethod
     def from_pretrained(cls,
         name, # a bundled name (`srgan`, `srresnet`), a file, a run folder, a saved folder or a hub id
-        **options, # `device`, `precision`, `tile`, `compile`: as in `Upscaler`
+        **options, # `device`, `precision`, `tile`, `compile`: as in Upscaler
     ) -> "Upscaler":
         "An upscaler with the weights called `name`; see `load_generator`."
         return cls(load_generator(name), **options)
@@ -225,4 +225,5 @@ def export_onnx(
     free = {axis: torch.export.Dim.DYNAMIC for axis in (0, 2, 3)}
     program = torch.onnx.export(network, (torch.rand(2, 3, 9, 11),), dynamo=True, input_names=["lr"], output_names=["sr"], dynamic_shapes=dict(lr=free), verbose=False)
     program.model.metadata_props.update(format="srgan_nb generator", architecture=json.dumps(generator.architecture), range="RGB [0, 1]")
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(target) as temporary: program.save(temporary)

@@ -280,7 +280,7 @@ def state_tensors(
 
 def load_state_tensors(
     state: TrainState, # changed in place
-    tensors: dict, # what `state_tensors` gave
+    tensors: dict, # what state_tensors gave
 ) -> None:
     "The inverse of `state_tensors`. Raises `RuntimeError` where a network's tensors do not fit."
     for name, model in state.models().items(): model.load_state_dict(tensors_under(tensors, f"{name}."))
@@ -483,7 +483,7 @@ def _newest_state(run: Run) -> TrainState | None:
 def run_stages(
     run: Run, # what stays the same
     stages: tuple, # in order
-    start: dict | None = None, # where the first one starts from, as for `new_state`
+    start: dict | None = None, # where the first one starts from, as for new_state
     found: TrainState | None = None, # what to go on from, instead
 ) -> None:
     "One stage after the other: each starts from the averaged weights of the one before."
@@ -522,10 +522,10 @@ def _start_from(init, config: Config, stage: str) -> dict:
 # %% ../nbs/07_training.ipynb #d811622f
 def train(
     config: Config | None, # a preset or one of your own; None with `resume`: as the run began
-    data, # a folder of photos, a dict name -> `Image`, or a `PhotoStore`
+    data, # a folder of photos, a dict name -> `Image`, or a PhotoStore
     out, # the run folder, made if need be
     stage: str = "both", # `srresnet`, `srgan` or `both`
-    init=None, # weights to start from: anything `load_generator` takes; a slim checkpoint brings its D along; not read where a checkpoint is resumed
+    init=None, # weights to start from: anything load_generator takes; a slim checkpoint brings its D along; not read where a checkpoint is resumed
     vgg=None, # a VGG19 weights file; None: torchvision downloads where the content loss needs it
     resume: bool = False, # continue the run in `out`
     seed: int = 0, # for crops and initial weights; a resumed run keeps its own
@@ -533,7 +533,7 @@ def train(
     precision: str = "auto", # `auto`, `fp32` or `bf16`
     compile: bool = False, # compile the generator: slow to start, faster after
     strict: bool = False, # refuse to start where any photo cannot be used
-    cache=None, # a folder for the decoded photos, as for `PhotoStore`
+    cache=None, # a folder for the decoded photos, as for PhotoStore
     on_save: Callable | None = None, # called after each save with the run folder, the stage and the step; to evaluate, say
 ) -> Path: # the run folder: checkpoints, metrics.jsonl, samples/, train.json, generator.safetensors
     "Train SRResNet, SRGAN or one after the other. Raises `ValueError` with what to do: a folder that holds a run, no usable photos, weights that do not fit."
