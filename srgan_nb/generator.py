@@ -44,7 +44,16 @@ def upsample_block(
 
 # %% ../nbs/04_generator.ipynb #bc04455a
 class TailConv(nn.Conv2d):
-    "A convolution with an odd kernel of 4n + 1, after a pixel shuffle by 2, computed before that shuffle: the same numbers, sooner."
+    "A convolution after a pixel shuffle by 2, computed before that shuffle: the same numbers, sooner."
+    def __init__(self,
+        in_channels: int, # maps after the shuffle
+        out_channels: int, # 3 for RGB
+        kernel_size: int, # 9 (Fig. 4); any 4n + 1, so that the middle tap stays in the middle
+    ):
+        "Raises `ValueError` for a kernel that is not 1, 5, 9, ..."
+        if kernel_size % 4 != 1: raise ValueError(f"a kernel of {kernel_size} is not 1, 5, 9, ...")
+        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+
     def forward(self,
         maps: Tensor, # `(N, 4 * in_channels, H, W)`, not shuffled yet
     ) -> Tensor: # `(N, out_channels, 2H, 2W)`
@@ -73,7 +82,7 @@ class Generator(nn.Module, PyTorchModelHubMixin):
         self.blocks = nn.Sequential(*[ResidualBlock(channels) for _ in range(n_blocks)])
         self.merge = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
         self.upsample = nn.Sequential(*[upsample_block(channels) for _ in range(steps)])
-        self.tail = TailConv(channels, 3, 9, padding=4)
+        self.tail = TailConv(channels, 3, 9)
 
     def features(self,
         lr: Tensor, # `(N, 3, H, W)`, RGB in [0, 1]

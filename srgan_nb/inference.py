@@ -14,12 +14,13 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Callable, Iterator
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from .generator import Generator, load_generator
-from .utils import atomic_path, open_photo, photo_to_tensor, pick_device, pick_precision, tensor_to_photo, to_photo_mode, to_unit
+from .utils import atomic_path, open_photo, pick_device, pick_precision, to_photo_mode, to_unit
 
 # %% ../nbs/08_inference.ipynb #da09f1e2
 def halo(
@@ -64,7 +65,7 @@ def bands(
                 answers = network(torch.cat([lr[..., top:bottom, left:right] for _, (top, bottom, left, right) in group]))
                 for (inner, outer), answer in zip(group, answers.split(len(lr))):
                     top, bottom, left, right = (scale * edge for edge in inner)
-                    if not left: band = torch.empty(len(lr), 3, bottom - top, scale * width) # the row begins
+                    if not left: band = torch.empty(len(lr), 3, bottom - top, scale * width, dtype=answer.dtype) # the row begins
                     y, x = top - scale * outer[0], left - scale * outer[2] # where the inner box begins in the answer
                     band[..., left:right] = answer[..., y:y + bottom - top, x:x + right - left]
         yield band
@@ -93,7 +94,7 @@ def tile_shape(
     return tuple(math.ceil(length / math.ceil(length / side)) for length in (height, width))
 
 # %% ../nbs/08_inference.ipynb #93642f55
-PIXELS = 300_000 # LR pixels that go through `features` at once on a CPU: about 300 MB
+PIXELS = 200_000 # LR pixels that go through `features` at once on a CPU: 200 MB in float32
 STRIP = 8192 # LR pixels that go through `render` at once on a CPU: what its cache likes
 
 def _budget(device: torch.device) -> tuple: # pixels for `features`, pixels for `render`
@@ -105,13 +106,14 @@ def _budget(device: torch.device) -> tuple: # pixels for `features`, pixels for 
 # %% ../nbs/08_inference.ipynb #65ebb9a3
 @torch.inference_mode()
 def _run(upscaler: "Upscaler", lr: Tensor) -> Tensor:
-    "One tile: its features, then the picture in strips."
-    lr = lr.to(upscaler.device, memory_format=torch.channels_last)
+    "One tile: its features, then the picture in strips. 8 bits in, 8 bits out."
+    in_8bit, lr = lr.dtype == torch.uint8, lr.to(upscaler.device, memory_format=torch.channels_last)
+    if in_8bit: lr = lr.float() / 255
     with torch.autocast(upscaler.device.type, upscaler.dtype, enabled=upscaler.dtype != torch.float32):
         maps = upscaler.features(lr)
         rows = max(_budget(upscaler.device)[1] // (len(lr) * lr.shape[-1]), 1)
-        sr = in_tiles(upscaler.render, maps, upscaler.scale, (rows, lr.shape[-1]), upscaler.render_halo)
-    return to_unit(sr).clamp_(0, 1)
+        sr = in_tiles(lambda x: to_unit(upscaler.render(x).float()).clamp_(0, 1), maps, upscaler.scale, (rows, lr.shape[-1]), upscaler.render_halo)
+    return sr.mul_(255).round_().byte() if in_8bit else sr
 
 # %% ../nbs/08_inference.ipynb #9c619b47
 class Upscaler:
@@ -140,8 +142,8 @@ class Upscaler:
         return cls(load_generator(name), **options)
 
     def bands(self,
-        lr: Tensor, # `(N, 3, H, W)`, RGB in [0, 1]
-    ) -> Iterator[Tensor]: # `(N, 3, scale*h, scale*W)`, float32 on the CPU, in [0, 1]
+        lr: Tensor, # `(N, 3, H, W)`, RGB, float in [0, 1] or uint8
+    ) -> Iterator[Tensor]: # `(N, 3, scale*h, scale*W)` on the CPU, float32 in [0, 1], or uint8
         "Super-resolve tensors band by band, from top to bottom, in as few tiles as memory allows."
         height, width = lr.shape[-2:]
         pixels = _budget(self.device)[0]
@@ -150,8 +152,8 @@ class Upscaler:
         return bands(lambda x: _run(self, x), lr, self.scale, tile, self.halo, together=max(pixels // seen, 1))
 
     def upscale(self,
-        lr: Tensor, # `(N, 3, H, W)`, RGB in [0, 1]
-    ) -> Tensor: # `(N, 3, scale*H, scale*W)`, float32 on the CPU, in [0, 1]
+        lr: Tensor, # `(N, 3, H, W)`, RGB, float in [0, 1] or uint8
+    ) -> Tensor: # `(N, 3, scale*H, scale*W)` on the CPU, float32 in [0, 1], or uint8
         "Super-resolve tensors: all bands in one."
         return torch.cat(list(self.bands(lr)), -2)
 
@@ -159,7 +161,8 @@ class Upscaler:
         photo: Image.Image, # of mode L, LA, RGB or RGBA
     ) -> Iterator[Image.Image]: # of mode L or RGB, as wide as the result
         "Super-resolve a picture band by band, without its transparency. Grey stays grey."
-        for band in self.bands(photo_to_tensor(photo)[None]): yield tensor_to_photo(band[0]).convert(photo.mode.removesuffix("A"))
+        lr = torch.from_numpy(np.array(photo.convert("RGB"))).permute(2, 0, 1)[None]
+        for band in self.bands(lr): yield Image.fromarray(band[0].permute(1, 2, 0).numpy()).convert(photo.mode.removesuffix("A"))
 
     def __call__(self,
         photo, # an `Image` of any mode, or a path
@@ -172,17 +175,17 @@ class Upscaler:
         return sr
 
 # %% ../nbs/08_inference.ipynb #f032b1ef
-def _stream_png(parts: Iterator[Image.Image], folder: Path, target: Path) -> None:
-    "Write bands of one width as a PNG; `folder` takes the raw pixels, until `target` is written."
+def _stream_png(parts: Iterator[Image.Image], size: tuple, target: Path) -> None:
+    "Write bands of one width as a PNG of `size`, width and height; a file beside `target` takes the raw pixels until then."
     import pyvips
-    height = 0
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".raw-") as scratch:
-        raw = Path(scratch) / "pixels"
-        with open(raw, "wb") as file:
-            for part in parts: file.write(part.tobytes()); height += part.height
-        kind = dict(L="b-w", RGB="srgb")[part.mode]
-        pixels = pyvips.Image.rawload(str(raw), part.width, height, len(part.mode), access="sequential", interpretation=kind)
-        pixels.pngsave(str(target), filter="all")
+    with tempfile.TemporaryFile(dir=target.parent) as raw:
+        for first, part in enumerate(parts):
+            if not first: raw.write(b"%s %d %d 255\n" % (dict(L=b"P5", RGB=b"P6")[part.mode], *size)) # the header of a PGM or PPM file
+            raw.write(part.tobytes())
+        raw.seek(0)
+        source = pyvips.SourceCustom()
+        source.on_read(raw.read) # read as it is needed: a file given by its name would be mapped, all of it
+        pyvips.Image.new_from_source(source, "", access="sequential").pngsave(str(target), filter="all")
 
 def _can_stream() -> bool:
     "Whether libvips is here."
@@ -207,7 +210,7 @@ def upscale_file(
     if photo.mode.endswith("A") and form in ("JPEG", "BMP"): raise ValueError(f"{target}: {form} cannot hold the transparency of {source}; use .png")
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(target) as temporary:
-        if form == "PNG" and not photo.mode.endswith("A") and _can_stream(): _stream_png(upscaler.parts(photo), target.parent, temporary)
+        if form == "PNG" and not photo.mode.endswith("A") and _can_stream(): _stream_png(upscaler.parts(photo), [side * upscaler.scale for side in photo.size], temporary)
         else: upscaler(photo).save(temporary, form)
 
 # %% ../nbs/08_inference.ipynb #fab8a34a

@@ -128,8 +128,10 @@ def test_nothing_is_pickled(run):
 
 
 def test_inference_runs_without_autograd():
-    sr = Upscaler(Generator(1, 8), device="cpu").upscale(torch.rand(1, 3, 8, 8))
-    assert sr.grad_fn is None and sr.is_inference()
+    generator, seen = Generator(1, 8), []
+    generator.tail.register_forward_hook(lambda *_: seen.append(torch.is_inference_mode_enabled()))
+    sr = Upscaler(generator, device="cpu").upscale(torch.rand(1, 3, 8, 8))
+    assert seen == [True] and sr.grad_fn is None and not sr.requires_grad
 
 
 def test_metrics_are_averaged_over_pictures_last():

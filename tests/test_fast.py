@@ -1,0 +1,98 @@
+"What makes things fast changes no number: the fast paths against the textbook's."
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from conftest import ROOT
+from srgan_nb.cli import pair_photos
+from srgan_nb.discriminator import Discriminator
+from srgan_nb.generator import load_generator
+from srgan_nb.inference import Upscaler
+from srgan_nb.metrics import psnr
+from srgan_nb.training import PAPER, content_loss, make_accelerator, new_state, srgan_step, srresnet_step
+from srgan_nb.utils import computes_bf16
+from srgan_nb.vgg import VGGFeatures
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from textbook import DrawnGenerator
+
+
+@pytest.fixture(scope="module")
+def batch():
+    torch.manual_seed(0)
+    return torch.rand(2, 3, 24, 24), torch.rand(2, 3, 96, 96) * 2 - 1
+
+
+@pytest.fixture(scope="module")
+def accelerator(): return make_accelerator("cpu", "fp32")
+
+
+def drawn(generator) -> DrawnGenerator:
+    "The same parameters, computed as Fig. 4 draws them, in NCHW."
+    copy = DrawnGenerator(**generator.architecture)
+    copy.load_state_dict(generator.state_dict())
+    return copy.train(generator.training)
+
+
+def gradients(model) -> torch.Tensor: return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+def same(ours, theirs) -> bool:
+    "Equal up to the rounding of float32, measured against the size of the whole."
+    return (ours - theirs).norm() < 1e-5 * theirs.norm()
+
+
+def test_generator_gives_the_numbers_of_the_figure(batch):
+    generator = load_generator("srresnet").to(memory_format=torch.channels_last)
+    with torch.no_grad(): assert (generator(batch[0]) - drawn(generator)(batch[0])).abs().max() < 1e-5
+
+
+def test_srresnet_step_has_the_textbooks_gradients(batch, accelerator):
+    lr, hr = batch
+    state = new_state(PAPER, "srresnet", 0, torch.device("cpu"))
+    textbook = drawn(state.g.train())
+    loss = F.mse_loss(textbook(lr), hr); loss.backward()
+    ours = srresnet_step(accelerator, state.g, state.g_opt, lr, hr)
+    assert torch.isclose(ours["g_loss"], loss, rtol=1e-5)
+    assert same(gradients(state.g), gradients(textbook))
+
+
+def test_srgan_step_has_the_textbooks_gradients(batch, accelerator):
+    "Nothing frozen, nothing shared: D's turn, then G's, each with a forward pass of its own."
+    lr, hr = batch
+    state, vgg = new_state(PAPER, "srgan", 0, torch.device("cpu")), VGGFeatures(5, 4, weights=None)
+    g, d = drawn(state.g.train()), Discriminator()
+    d.load_state_dict(state.d.state_dict())
+    d_opt, judge = torch.optim.Adam(d.parameters(), lr=1e-4), F.binary_cross_entropy_with_logits
+    real, fake = torch.ones(2, 1), torch.zeros(2, 1)
+    d_loss = judge(d(hr), real) + judge(d(g(lr).detach()), fake)
+    d_loss.backward(); d_gradients = gradients(d); d_opt.step()
+    features = lambda x: vgg((x + 1) / 2) / 12.75
+    drawn_again = drawn(state.g) # its BatchNorm has not seen a batch yet
+    sr = drawn_again(lr)
+    g_loss = F.mse_loss(features(sr), features(hr)) + 1e-3 * judge(d(sr), real); g_loss.backward()
+
+    for group in state.d_opt.param_groups + state.g_opt.param_groups: group["lr"] = 1e-4
+    ours = srgan_step(accelerator, state.g, state.d.train(), state.g_opt, state.d_opt, lr, hr, content_loss(PAPER, vgg))
+    assert torch.isclose(ours["d_loss"], d_loss, rtol=1e-5) and same(gradients(state.d), d_gradients)
+    assert torch.isclose(ours["g_loss"], g_loss, rtol=1e-4) and (gradients(state.g) - gradients(drawn_again)).norm() < 1e-3 * gradients(drawn_again).norm() # D's Adam step, between, enlarges roundings
+
+
+@pytest.mark.parametrize("size, tile", [((70, 95), 24), ((1, 130), 40), ((61, 7), 16)])
+def test_tiles_change_nothing(size, tile):
+    lr = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    whole, tiled = (Upscaler(load_generator("srresnet"), device="cpu", precision="fp32", tile=side).upscale(lr) for side in (None, tile))
+    assert (whole - tiled).abs().max() < 1e-5
+
+
+def test_bfloat16_costs_nothing_that_can_be_measured(eval_dir):
+    if not computes_bf16(torch.device("cpu")): pytest.skip("this processor has no bfloat16 of its own")
+    exact, half = (Upscaler.from_pretrained("srresnet", device="cpu", precision=precision) for precision in ("fp32", "bf16"))
+    lost = []
+    for _, lr, hr in pair_photos(eval_dir / "Set5/HR", eval_dir / "Set5/LRbicx4"):
+        full, rounded = exact.upscale(lr), half.upscale(lr)
+        assert psnr(rounded, full, channel="rgb") > 45
+        lost.append((psnr(full, hr) - psnr(rounded, hr)).item())
+    assert sum(lost) / len(lost) < 0.02
