@@ -175,17 +175,17 @@ class Upscaler:
         return sr
 
 # %% ../nbs/08_inference.ipynb #f032b1ef
-def _stream_png(parts: Iterator[Image.Image], size: tuple, target: Path) -> None:
-    "Write bands of one width as a PNG of `size`, width and height; a file beside `target` takes the raw pixels until then."
+def _stream_png(parts: Iterator[Image.Image], target: Path) -> None:
+    "Write bands of one width as a PNG; a folder beside `target` takes the raw pixels until then."
     import pyvips
-    with tempfile.TemporaryFile(dir=target.parent) as raw:
-        for first, part in enumerate(parts):
-            if not first: raw.write(b"%s %d %d 255\n" % (dict(L=b"P5", RGB=b"P6")[part.mode], *size)) # the header of a PGM or PPM file
-            raw.write(part.tobytes())
-        raw.seek(0)
-        source = pyvips.SourceCustom()
-        source.on_read(raw.read) # read as it is needed: a file given by its name would be mapped, all of it
-        pyvips.Image.new_from_source(source, "", access="sequential").pngsave(str(target), filter="all")
+    height = 0
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".raw-") as scratch:
+        raw = Path(scratch) / "pixels"
+        with open(raw, "wb") as file:
+            for part in parts: file.write(part.tobytes()); height += part.height
+        kind = dict(L="b-w", RGB="srgb")[part.mode]
+        pixels = pyvips.Image.rawload(str(raw), part.width, height, len(part.mode), access="sequential", interpretation=kind)
+        pixels.pngsave(str(target), filter="all")
 
 def _can_stream() -> bool:
     "Whether libvips is here."
@@ -210,7 +210,7 @@ def upscale_file(
     if photo.mode.endswith("A") and form in ("JPEG", "BMP"): raise ValueError(f"{target}: {form} cannot hold the transparency of {source}; use .png")
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(target) as temporary:
-        if form == "PNG" and not photo.mode.endswith("A") and _can_stream(): _stream_png(upscaler.parts(photo), [side * upscaler.scale for side in photo.size], temporary)
+        if form == "PNG" and not photo.mode.endswith("A") and _can_stream(): _stream_png(upscaler.parts(photo), temporary)
         else: upscaler(photo).save(temporary, form)
 
 # %% ../nbs/08_inference.ipynb #fab8a34a
