@@ -115,6 +115,12 @@ def _run(upscaler: "Upscaler", lr: Tensor) -> Tensor:
         sr = in_tiles(lambda x: to_unit(upscaler.render(x).float()).clamp_(0, 1), maps, upscaler.scale, (rows, lr.shape[-1]), upscaler.render_halo)
     return sr.mul_(255).round_().byte() if in_8bit else sr
 
+# %% ../nbs/08_inference.ipynb #7c7452cb
+def _parts(upscaler: "Upscaler", photo: Image.Image) -> Iterator[Image.Image]:
+    "The result for a picture band by band, without its transparency: mode L or RGB. Grey stays grey."
+    lr = torch.from_numpy(np.array(photo.convert("RGB"))).permute(2, 0, 1)[None]
+    for band in upscaler.bands(lr): yield Image.fromarray(band[0].permute(1, 2, 0).numpy()).convert(photo.mode.removesuffix("A"))
+
 # %% ../nbs/08_inference.ipynb #9c619b47
 class Upscaler:
     "A generator ready for pictures: placed, in eval mode, tiled where the picture is large."
@@ -157,20 +163,13 @@ class Upscaler:
         "Super-resolve tensors: all bands in one."
         return torch.cat(list(self.bands(lr)), -2)
 
-    def parts(self,
-        photo: Image.Image, # of mode L, LA, RGB or RGBA
-    ) -> Iterator[Image.Image]: # of mode L or RGB, as wide as the result
-        "Super-resolve a picture band by band, without its transparency. Grey stays grey."
-        lr = torch.from_numpy(np.array(photo.convert("RGB"))).permute(2, 0, 1)[None]
-        for band in self.bands(lr): yield Image.fromarray(band[0].permute(1, 2, 0).numpy()).convert(photo.mode.removesuffix("A"))
-
     def __call__(self,
         photo, # an `Image` of any mode, or a path
     ) -> Image.Image: # `scale` times as wide and high; mode L, LA, RGB or RGBA, as the photo's
         "Super-resolve a picture. Grey stays grey; transparency is enlarged by bicubic. Raises what `open_photo` raises."
         photo = to_photo_mode(photo) if isinstance(photo, Image.Image) else open_photo(photo)
         sr, top = Image.new(photo.mode.removesuffix("A"), (photo.width * self.scale, photo.height * self.scale)), 0
-        for part in self.parts(photo): sr.paste(part, (0, top)); top += part.height
+        for part in _parts(self, photo): sr.paste(part, (0, top)); top += part.height
         if photo.mode.endswith("A"): sr.putalpha(photo.getchannel("A").resize(sr.size, Image.BICUBIC))
         return sr
 
@@ -210,7 +209,7 @@ def upscale_file(
     if photo.mode.endswith("A") and form in ("JPEG", "BMP"): raise ValueError(f"{target}: {form} cannot hold the transparency of {source}; use .png")
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(target) as temporary:
-        if form == "PNG" and not photo.mode.endswith("A") and _can_stream(): _stream_png(upscaler.parts(photo), temporary)
+        if form == "PNG" and not photo.mode.endswith("A") and _can_stream(): _stream_png(_parts(upscaler, photo), temporary)
         else: upscaler(photo).save(temporary, form)
 
 # %% ../nbs/08_inference.ipynb #fab8a34a
