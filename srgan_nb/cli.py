@@ -212,9 +212,10 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
 ):
     "Write a generator as an ONNX file, for use without PyTorch."
-    from srgan_nb.inference import export_onnx, load_generator
+    from srgan_nb.generator import load_generator
+    from srgan_nb.inference import _refuse_existing, export_onnx
     with plain_errors():
-        if out.exists() and not overwrite: raise FileExistsError(f"{out}: exists already; give --overwrite to replace it")
+        _refuse_existing(out, overwrite)
         try: export_onnx(load_generator(weights), out)
         except ImportError as error: raise ValueError(f"ONNX needs the extra: pip install 'srgan-nb[onnx]' ({error})") from None
     typer.echo(out)

@@ -14,13 +14,12 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Callable, Iterator
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from .generator import Generator, load_generator
-from .utils import atomic_path, open_photo, pick_device, pick_precision, to_photo_mode, to_unit
+from .utils import atomic_path, open_photo, photo_to_8bit, pick_device, pick_precision, tensor_to_photo, to_photo_mode, to_unit
 
 # %% ../nbs/08_inference.ipynb #da09f1e2
 def halo(
@@ -105,21 +104,20 @@ def _budget(device: torch.device) -> tuple: # pixels for `features`, pixels for 
 
 # %% ../nbs/08_inference.ipynb #65ebb9a3
 @torch.inference_mode()
-def _run(upscaler: "Upscaler", lr: Tensor) -> Tensor:
-    "One tile: its features, then the picture in strips. 8 bits in, 8 bits out."
+def _run(upscaler: "Upscaler", lr: Tensor, strip: int) -> Tensor:
+    "One tile: its features, then the picture in strips of about `strip` LR pixels. 8 bits in, 8 bits out."
     in_8bit, lr = lr.dtype == torch.uint8, lr.to(upscaler.device, memory_format=torch.channels_last)
     if in_8bit: lr = lr.float() / 255
     with torch.autocast(upscaler.device.type, upscaler.dtype, enabled=upscaler.dtype != torch.float32):
         maps = upscaler.features(lr)
-        rows = max(_budget(upscaler.device)[1] // (len(lr) * lr.shape[-1]), 1)
+        rows = max(strip // (len(lr) * lr.shape[-1]), 1)
         sr = in_tiles(lambda x: to_unit(upscaler.render(x).float()).clamp_(0, 1), maps, upscaler.scale, (rows, lr.shape[-1]), upscaler.render_halo)
     return sr.mul_(255).round_().byte() if in_8bit else sr
 
 # %% ../nbs/08_inference.ipynb #7c7452cb
 def _parts(upscaler: "Upscaler", photo: Image.Image) -> Iterator[Image.Image]:
     "The result for a picture band by band, without its transparency: mode L or RGB. Grey stays grey."
-    lr = torch.from_numpy(np.array(photo.convert("RGB"))).permute(2, 0, 1)[None]
-    for band in upscaler.bands(lr): yield Image.fromarray(band[0].permute(1, 2, 0).numpy()).convert(photo.mode.removesuffix("A"))
+    for band in upscaler.bands(photo_to_8bit(photo)[None]): yield tensor_to_photo(band[0]).convert(photo.mode.removesuffix("A"))
 
 # %% ../nbs/08_inference.ipynb #9c619b47
 class Upscaler:
@@ -152,10 +150,10 @@ class Upscaler:
     ) -> Iterator[Tensor]: # `(N, 3, scale*h, scale*W)` on the CPU, float32 in [0, 1], or uint8
         "Super-resolve tensors band by band, from top to bottom, in as few tiles as memory allows."
         height, width = lr.shape[-2:]
-        pixels = _budget(self.device)[0]
+        pixels, strip = _budget(self.device) # once a picture
         tile = (self.tile, self.tile) if self.tile else tile_shape(height, width, pixels // len(lr), self.halo)
         seen = math.prod(min(side + 2 * self.halo, whole) for side, whole in zip(tile, (height, width))) * len(lr)
-        return bands(lambda x: _run(self, x), lr, self.scale, tile, self.halo, together=max(pixels // seen, 1))
+        return bands(lambda x: _run(self, x, strip), lr, self.scale, tile, self.halo, together=max(pixels // seen, 1))
 
     def upscale(self,
         lr: Tensor, # `(N, 3, H, W)`, RGB, float in [0, 1] or uint8
@@ -193,6 +191,9 @@ def _can_stream() -> bool:
     return True
 
 # %% ../nbs/08_inference.ipynb #6da31f58
+def _refuse_existing(target: Path, overwrite: bool) -> None:
+    if target.exists() and not overwrite: raise FileExistsError(f"{target}: exists already; give --overwrite to replace it")
+
 def upscale_file(
     source, # a picture file
     target, # the file to write; its suffix decides the format; its folder is made if need be
@@ -204,7 +205,7 @@ def upscale_file(
     form = Image.registered_extensions().get(target.suffix.lower())
     if form not in Image.SAVE: raise ValueError(f"{target}: no format has the suffix {target.suffix!r}; use .png, .jpg, .webp or .tif")
     if target.exists() and source.exists() and target.samefile(source): raise ValueError(f"{target}: is the photo itself; choose another name")
-    if target.exists() and not overwrite: raise FileExistsError(f"{target}: exists already; give --overwrite to replace it")
+    _refuse_existing(target, overwrite)
     photo = open_photo(source)
     if photo.mode.endswith("A") and form in ("JPEG", "BMP"): raise ValueError(f"{target}: {form} cannot hold the transparency of {source}; use .png")
     target.parent.mkdir(parents=True, exist_ok=True)

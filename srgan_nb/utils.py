@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['pick_device', 'computes_bf16', 'pick_precision', 'set_seed', 'to_signed', 'to_unit', 'to_8bit', 'to_photo_mode',
-           'open_photo', 'photo_to_tensor', 'tensor_to_photo', 'enlarge', 'atomic_path', 'show_images', 'slider']
+           'open_photo', 'photo_to_8bit', 'photo_to_tensor', 'tensor_to_photo', 'enlarge', 'atomic_path', 'show_images',
+           'slider']
 
 # %% ../nbs/01_utils.ipynb #7a65594b
 import base64
@@ -110,17 +111,24 @@ def open_photo(
     except (OSError, SyntaxError, ValueError, EOFError) as error: raise ValueError(f"{name}: cannot be decoded: {error}") from None
 
 # %% ../nbs/01_utils.ipynb #302e6aeb
+def photo_to_8bit(
+    photo: Image.Image, # any mode that Pillow converts to RGB
+) -> Tensor: # `(3, H, W)`, uint8
+    "A picture as a tensor of its levels, 0 to 255."
+    return torch.from_numpy(np.array(photo.convert("RGB"))).permute(2, 0, 1)
+
 def photo_to_tensor(
     photo: Image.Image, # any mode that Pillow converts to RGB
 ) -> Tensor: # `(3, H, W)`, float32, range [0, 1]
     "A picture as a tensor."
-    return torch.from_numpy(np.array(photo.convert("RGB"))).permute(2, 0, 1).float() / 255
+    return photo_to_8bit(photo).float() / 255
 
 def tensor_to_photo(
-    x: Tensor, # `(3, H, W)`, nominally [0, 1]
+    x: Tensor, # `(3, H, W)`, nominally [0, 1], or uint8
 ) -> Image.Image: # mode RGB
     "A tensor as an 8-bit picture: clamped and rounded, like `to_8bit`."
-    return Image.fromarray((x.detach().float().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+    if x.dtype != torch.uint8: x = (x.detach().float().clamp(0, 1) * 255).round().byte()
+    return Image.fromarray(x.cpu().permute(1, 2, 0).numpy())
 
 # %% ../nbs/01_utils.ipynb #7cd8b90c
 def enlarge(

@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from srgan_nb.cli import app
 from srgan_nb.data import sample_photos
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tools")) # the tests of the tools import them
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "benchmarks")] # the tests of the tools import them
+PAGES = re.findall(r"- ([\w/]+)\.ipynb", (ROOT / "nbs/sidebar.yml").read_text()) # of the site, the landing page first
 
 
 @pytest.fixture(autouse=True)

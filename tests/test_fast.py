@@ -1,11 +1,8 @@
 "What makes things fast changes no number: the fast paths against the textbook's."
-import sys
-
 import pytest
 import torch
 import torch.nn.functional as F
 
-from conftest import ROOT
 from srgan_nb.cli import pair_photos
 from srgan_nb.discriminator import Discriminator
 from srgan_nb.generator import load_generator
@@ -15,7 +12,6 @@ from srgan_nb.training import PAPER, content_loss, make_accelerator, new_state, 
 from srgan_nb.utils import computes_bf16
 from srgan_nb.vgg import VGGFeatures
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
 from textbook import DrawnGenerator
 
 

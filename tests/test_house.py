@@ -11,8 +11,9 @@ import sys
 import pytest
 
 from conftest import ROOT
+from place import notebooks
 
-NOTEBOOKS = sorted(path for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+NOTEBOOKS = notebooks(ROOT / "nbs")
 MODULES = [path.stem for path in sorted((ROOT / "srgan_nb").glob("*.py")) if not path.stem.startswith("_")]
 DOCMENT = re.compile(r"\s+\**\w+.*, # |\) -> .*: # ") # the description of a parameter, or of what is returned
 ALLOWED = dict(utils=set(), losses=set(), generator=set(), discriminator=set(), vgg=set(), data={"utils"}, metrics={"utils"},

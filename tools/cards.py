@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from srgan_nb import Upscaler, utils
 from srgan_nb.data import crop_to_multiple, degrade, sample_photos
-from srgan_nb.utils import enlarge, photo_to_tensor, tensor_to_photo
+from srgan_nb.utils import _part, enlarge, photo_to_tensor
 
 ROOT = Path(__file__).parent.parent
 INK, PAPER = "#17405c", "#e9f2f7" # the palette's bar, and the favicon's light
@@ -43,13 +43,10 @@ def figure(name: str, label: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(data.get("image/png") or data["image/jpeg"]))).convert("RGB")
 
 
-def part(photo: Image.Image, box: tuple) -> Image.Image: return photo.crop([round(f * side) for f, side in zip(box, photo.size * 2)])
-
-
 def before_after(name: str, box: tuple, size: tuple) -> Image.Image:
     "A part of a packaged photograph, shrunk by 4 and enlarged again: the left half by bicubic interpolation, the right by SRGAN."
     lr = degrade(crop_to_multiple(photo_to_tensor(sample_photos()[name]))[None])
-    left, right = (ImageOps.fit(part(tensor_to_photo(x[0]), box), size, Image.LANCZOS) for x in (enlarge(lr), Upscaler.from_pretrained("srgan", device="cpu", precision="fp32").upscale(lr)))
+    left, right = (ImageOps.fit(_part(x[0], box), size, Image.LANCZOS) for x in (enlarge(lr), Upscaler.from_pretrained("srgan", device="cpu", precision="fp32").upscale(lr)))
     left.paste(right.crop((size[0] // 2, 0, *size)), (size[0] // 2, 0))
     ImageDraw.Draw(left).line([(size[0] // 2, 0), (size[0] // 2, size[1])], fill="white", width=max(2, size[0] // 250))
     return left
@@ -78,7 +75,7 @@ def shared() -> Image.Image:
 
 def main():
     size, images = (400, 250), ROOT / "nbs/images"
-    cards = {name.split("/")[-1]: ImageOps.fit(part(figure(name, label), box), size, Image.LANCZOS) for name, (label, box) in FIGURES.items()}
+    cards = {name.split("/")[-1]: ImageOps.fit(_part(figure(name, label), box), size, Image.LANCZOS) for name, (label, box) in FIGURES.items()}
     cards |= dict(gallery=before_after("chelsea", (0.22, 0.13, 0.62, 0.6), size), reference=names(size))
     (images / "cards").mkdir(exist_ok=True)
     for name, card in cards.items(): card.save(images / f"cards/{name}.webp", quality=72, method=6)

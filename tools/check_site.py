@@ -19,6 +19,8 @@ from urllib.parse import unquote, urlsplit
 import yaml
 from bs4 import BeautifulSoup
 
+from place import notebooks
+
 REFERENCE = re.compile(r"(?<![\w@/])@((?:fig|eq|tbl|sec)-[\w-]+)")
 CITATION = re.compile(r"(?<![\w@/])-?@(?!(?:fig|eq|tbl|sec)-)([a-zA-Z][\w:-]*)")
 CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.M | re.S)
@@ -125,7 +127,7 @@ def check_copies(site: Site):
 def texts_of(sources: Path, kinds=("markdown", "code")) -> dict:
     "The text of all cells, by notebook."
     return {path: "\n".join("".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] in kinds)
-        for path in sources.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts}
+        for path in notebooks(sources)}
 
 
 def check_labels(sources: Path):

@@ -11,6 +11,11 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
+def notebooks(folder: Path) -> list:
+    "Every notebook below `folder`, but for the copies that Jupyter keeps."
+    return sorted(path for path in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+
+
 def placed(text: str, user: str, repo: str, branch: str) -> str:
     "`text` with every address of this project's repository and site pointing to `user` and `branch`."
     text = re.sub(rf"(https://(?:github\.com|colab\.research\.google\.com/github)/)[\w.-]+/{repo}(?:(/blob/)[^/\s\"]+)?\b",
@@ -28,8 +33,7 @@ def main():
     settings = ConfigParser()
     settings.read(ROOT / "settings.ini")
     user, repo, branch, version = (settings["DEFAULT"][key] for key in ("user", "repo", "branch", "version"))
-    for path in [*(ROOT / "nbs").rglob("*.ipynb"), ROOT / "nbs/nbdev.yml", ROOT / "_quarto.yml"]:
-        if ".ipynb_checkpoints" in path.parts: continue
+    for path in [*notebooks(ROOT / "nbs"), ROOT / "nbs/nbdev.yml", ROOT / "_quarto.yml"]:
         before = path.read_text(encoding="utf-8")
         after = placed(before, user, repo, branch)
         if path.name == "_quarto.yml": after = versioned(after, repo, version)
