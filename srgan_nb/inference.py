@@ -7,6 +7,7 @@ __all__ = ['PIXELS', 'STRIP', 'halo', 'render_halo', 'tiles', 'bands', 'in_tiles
            'export_onnx']
 
 # %% ../nbs/08_inference.ipynb #3bb41c6d
+import ctypes
 import json
 import math
 import tempfile
@@ -14,6 +15,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Callable, Iterator
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -68,6 +70,7 @@ def bands(
                     y, x = top - scale * outer[0], left - scale * outer[2] # where the inner box begins in the answer
                     band[..., left:right] = answer[..., y:y + bottom - top, x:x + right - left]
         yield band
+        del band # its memory is free for the next
 
 def in_tiles(
     network: Callable, # as in bands
@@ -102,22 +105,33 @@ def _budget(device: torch.device) -> tuple: # pixels for `features`, pixels for 
     free = torch.cuda.mem_get_info(device)[0]
     return free // 4 // 2**10, free // 4 // (20 * 2**10)
 
+# %% ../nbs/08_inference.ipynb #2c95a6e8
+def _hand_back_holes() -> None:
+    "Give memory that is free back to the system, on Linux with glibc; elsewhere nothing happens."
+    try: ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError): pass
+
 # %% ../nbs/08_inference.ipynb #65ebb9a3
 @torch.inference_mode()
 def _run(upscaler: "Upscaler", lr: Tensor, strip: int) -> Tensor:
     "One tile: its features, then the picture in strips of about `strip` LR pixels. 8 bits in, 8 bits out."
+    large = upscaler.device.type == "cpu" and len(lr) * lr.shape[-2] * lr.shape[-1] > PIXELS // 2
+    if large: _hand_back_holes() # those of the tile before
     in_8bit, lr = lr.dtype == torch.uint8, lr.to(upscaler.device, memory_format=torch.channels_last)
     if in_8bit: lr = lr.float() / 255
     with torch.autocast(upscaler.device.type, upscaler.dtype, enabled=upscaler.dtype != torch.float32):
         maps = upscaler.features(lr)
+        if large: _hand_back_holes()
         rows = max(strip // (len(lr) * lr.shape[-1]), 1)
         sr = in_tiles(lambda x: to_unit(upscaler.render(x).float()).clamp_(0, 1), maps, upscaler.scale, (rows, lr.shape[-1]), upscaler.render_halo)
     return sr.mul_(255).round_().byte() if in_8bit else sr
 
 # %% ../nbs/08_inference.ipynb #7c7452cb
-def _parts(upscaler: "Upscaler", photo: Image.Image) -> Iterator[Image.Image]:
-    "The result for a picture band by band, without its transparency: mode L or RGB. Grey stays grey."
-    for band in upscaler.bands(photo_to_8bit(photo)[None]): yield tensor_to_photo(band[0]).convert(photo.mode.removesuffix("A"))
+def _strips(upscaler: "Upscaler", photo: Image.Image) -> Iterator[Image.Image]:
+    "The result for a picture from top to bottom, `scale` rows at a time, without its transparency: mode L or RGB. Grey stays grey."
+    for band in upscaler.bands(photo_to_8bit(photo)[None]):
+        for strip in band[0].split(upscaler.scale, -2): yield tensor_to_photo(strip).convert(photo.mode.removesuffix("A"))
+        del band, strip # before the next band is computed, not after
 
 # %% ../nbs/08_inference.ipynb #9c619b47
 class Upscaler:
@@ -167,22 +181,21 @@ class Upscaler:
         "Super-resolve a picture. Grey stays grey; transparency is enlarged by bicubic. Raises what `open_photo` raises."
         photo = to_photo_mode(photo) if isinstance(photo, Image.Image) else open_photo(photo)
         sr, top = Image.new(photo.mode.removesuffix("A"), (photo.width * self.scale, photo.height * self.scale)), 0
-        for part in _parts(self, photo): sr.paste(part, (0, top)); top += part.height
+        for strip in _strips(self, photo): sr.paste(strip, (0, top)); top += strip.height
         if photo.mode.endswith("A"): sr.putalpha(photo.getchannel("A").resize(sr.size, Image.BICUBIC))
         return sr
 
 # %% ../nbs/08_inference.ipynb #f032b1ef
-def _stream_png(parts: Iterator[Image.Image], target: Path) -> None:
-    "Write bands of one width as a PNG; a folder beside `target` takes the raw pixels until then."
+def _stream_png(upscaler: "Upscaler", photo: Image.Image, target: Path) -> None:
+    "Write the result for a picture without transparency as a PNG; a folder beside `target` takes the pixels until then."
     import pyvips
-    height = 0
+    from tifffile import imwrite
+    shape = photo.height * upscaler.scale, photo.width * upscaler.scale, *((3,) if photo.mode == "RGB" else ())
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".raw-") as scratch:
-        raw = Path(scratch) / "pixels"
-        with open(raw, "wb") as file:
-            for part in parts: file.write(part.tobytes()); height += part.height
-        kind = dict(L="b-w", RGB="srgb")[part.mode]
-        pixels = pyvips.Image.rawload(str(raw), part.width, height, len(part.mode), access="sequential", interpretation=kind)
-        pixels.pngsave(str(target), filter="all")
+        raw = f"{scratch}/pixels.tif"
+        imwrite(raw, map(np.asarray, _strips(upscaler, photo)), shape=shape, dtype=np.uint8, photometric="rgb" if photo.mode == "RGB" else "minisblack",
+                rowsperstrip=upscaler.scale, bigtiff=True, metadata=None, iccprofile=photo.info.get("icc_profile"))
+        pyvips.Image.tiffload(raw, access="sequential").pngsave(str(target), filter="all")
 
 def _can_stream() -> bool:
     "Whether libvips is here."
@@ -210,8 +223,8 @@ def upscale_file(
     if photo.mode.endswith("A") and form in ("JPEG", "BMP"): raise ValueError(f"{target}: {form} cannot hold the transparency of {source}; use .png")
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(target) as temporary:
-        if form == "PNG" and not photo.mode.endswith("A") and _can_stream(): _stream_png(_parts(upscaler, photo), temporary)
-        else: upscaler(photo).save(temporary, form)
+        if form == "PNG" and not photo.mode.endswith("A") and _can_stream(): _stream_png(upscaler, photo, temporary)
+        else: upscaler(photo).save(temporary, form, icc_profile=photo.info.get("icc_profile"))
 
 # %% ../nbs/08_inference.ipynb #fab8a34a
 class _InUnitRange(nn.Module):
