@@ -31,7 +31,7 @@ FIGURES = { # notebook -> label of a figure, and the part of it: left, top, righ
     "08_inference": ("fig-upscale", (0.26, 0.17, 0.74, 0.93)),
     "09_cli": ("fig-demo", (0.605, 0.12, 0.795, 0.95)),
     "results": ("fig-wins", (0.61, 0.17, 0.99, 0.97)),
-    "ablation": ("fig-ways", (0.4, 0.05, 0.98, 0.87)),
+    "ablation": ("fig-ways", (0.4, 0.33, 0.98, 0.875)),
     "performance": ("fig-inference-speed", (0, 0, 0.7, 1)),
 }
 
