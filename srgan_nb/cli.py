@@ -41,7 +41,7 @@ def _say(message: str) -> None:
 def plain_errors() -> Iterator[None]:
     "What the user can mend becomes a sentence on stderr and exit code 1; anything else is a bug and keeps its traceback."
     try: yield
-    except (ValueError, OSError) as error: _say(str(error)); raise typer.Exit(1) from None
+    except (ValueError, OSError, FloatingPointError) as error: _say(str(error)); raise typer.Exit(1) from None
 
 # %% ../nbs/09_cli.ipynb #c98c29ad
 def output_paths(
@@ -105,6 +105,7 @@ def train(
     stage: Annotated[Literal["srresnet", "srgan", "both"], typer.Option(help="Pixels, adversary, or one after the other.")] = "both",
     steps: Annotated[Optional[int], typer.Option(min=1, help="Steps of each stage, instead of the preset's.")] = None,
     batch: Annotated[Optional[int], typer.Option(min=1, help="Crops a step, instead of the preset's.")] = None,
+    clip: Annotated[Optional[float], typer.Option(min=0, help="Scale a gradient down to this norm where it is longer; 0: never.")] = None,
     init: Annotated[Optional[str], typer.Option(help="Weights for the generator to start from.")] = None,
     vgg: Annotated[Optional[Path], typer.Option(help="VGG19 weights (safetensors); else torchvision downloads them where they are needed.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")] = False,
@@ -122,6 +123,7 @@ def train(
         config = training.PRESETS[preset] if preset else training.Config.from_dict(record["config"]) if record else training.TINY
         if steps: config = _with_steps(config, stage, steps)
         if batch: config = replace(config, batch=batch)
+        if clip is not None: config = replace(config, clip=clip)
         training.train(config, data, out, stage, init=init, vgg=vgg, resume=resume, seed=seed, device=device, precision=precision, compile=compile, strict=strict, cache=cache)
     typer.echo(f"{out}: generator.safetensors is ready; try: srgan upscale PHOTO -o OUT.png --weights {out}")
 

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PAPER', 'BLOG', 'TINY', 'PRESETS', 'STAGES', 'Stage', 'learning_rate', 'Config', 'keep_freed_memory',
-           'make_accelerator', 'TrainState', 'new_state', 'srresnet_step', 'srgan_step', 'colour_shift', 'content_loss',
-           'update_ema', 'state_tensors', 'load_state_tensors', 'checkpoints', 'save_checkpoint', 'load_checkpoint',
-           'save_slim', 'Run', 'read_metrics', 'read_record', 'stop_request', 'make_step', 'set_rates', 'run_stage',
-           'run_stages', 'train', 'plot_metrics']
+           'make_accelerator', 'TrainState', 'new_state', 'learn', 'srresnet_step', 'srgan_step', 'colour_shift',
+           'content_loss', 'update_ema', 'state_tensors', 'load_state_tensors', 'checkpoints', 'save_checkpoint',
+           'load_checkpoint', 'save_slim', 'Run', 'read_metrics', 'read_record', 'stop_request', 'make_step',
+           'set_rates', 'run_step', 'count_unusable', 'run_stage', 'run_stages', 'claim', 'train', 'plot_metrics']
 
 # %% ../nbs/07_training.ipynb #84271a8c
 import ctypes
@@ -18,7 +18,7 @@ import platform
 import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable, Iterator
@@ -29,15 +29,16 @@ import torch
 import torchvision
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
-from safetensors.torch import save_file
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torchvision.utils import save_image
 from tqdm import tqdm
 
-from .data import PhotoStore, crop_batch, make_pair
+from .data import PhotoStore, crop_batch, draw_crops, make_pair
 from .discriminator import Discriminator
-from .generator import Generator, load_generator, read_tensors, save_generator, tensors_under
+from .generator import Generator, load_generator, read_tensors, save_generator, tensors_under, write_tensors
 from .losses import adversarial_loss, discriminator_loss, feature_loss, perceptual_loss, pixel_loss
 from .utils import atomic_path, enlarge, pick_device, pick_precision, to_unit
 from .vgg import VGGFeatures
@@ -96,6 +97,8 @@ class Config:
     joint: bool = False # D judges photographs and G's pictures in one batch (the paper does not say)
     d_warmup: int = 0 # steps at the stage's beginning in which only D learns (the paper: none)
     ema: float = 0.999 # decay of the averaged weights per step
+    clip: float = 0. # a network's gradient is scaled down to this norm where it is longer; 0: never (the paper does not clip)
+    patience: int = 10 # steps in a row whose gradient is no number, after which a run stops
     log_every: int = 100 # steps between two lines of metrics.jsonl
     save_every: int = 1000 # steps between two checkpoints with their sample picture
 
@@ -183,6 +186,21 @@ def new_state(
     for name, tensors in (start or {}).items(): state.models()[name].load_state_dict(tensors)
     return state
 
+# %% ../nbs/07_training.ipynb #3d1be8c4
+def learn(
+    accelerator: Accelerator, # averages over processes
+    model: nn.Module, # whose parameters are updated
+    opt, # its optimiser, a fused Adam
+    loss: Tensor, # scalar
+    clip: float = 0., # the gradient is scaled down to this norm where it is longer; 0: never
+) -> Tensor: # bool scalar on the device: was the gradient usable?
+    "One update of `model` down the gradient of `loss`; none where the gradient's norm is not a finite number."
+    opt.zero_grad(); accelerator.backward(loss)
+    usable = accelerator.clip_grad_norm_(model.parameters(), clip or math.inf).isfinite()
+    getattr(opt, "optimizer", opt).found_inf = (~usable).float() # Accelerate's optimiser has PyTorch's inside
+    opt.step()
+    return usable
+
 # %% ../nbs/07_training.ipynb #ec07f996
 def srresnet_step(
     accelerator: Accelerator, # places, casts and averages over processes
@@ -190,12 +208,12 @@ def srresnet_step(
     g_opt, # its optimiser
     lr: Tensor, # `(N, 3, H, W)` in [0, 1]
     hr: Tensor, # `(N, 3, 4H, 4W)` in [-1, 1]
-) -> dict: # losses, as tensors on the device
+    clip: float = 0., # as for learn
+) -> dict: # losses, and whether the gradient was `usable`, as tensors on the device
     "One update of SRResNet: the pixel loss of Eq. 4."
     with accelerator.autocast(): sr = g(lr)
     loss = pixel_loss(sr.float(), hr)
-    g_opt.zero_grad(); accelerator.backward(loss); g_opt.step()
-    return dict(g_loss=loss, content=loss)
+    return dict(g_loss=loss, content=loss, usable=learn(accelerator, g, g_opt, loss, clip))
 
 # %% ../nbs/07_training.ipynb #6467ddc7
 def srgan_step(
@@ -211,15 +229,16 @@ def srgan_step(
     weight: float = 1e-3, # of the adversarial term (Eq. 3)
     joint: bool = False, # D judges `hr` and `sr` in one batch
     g_learns: bool = True, # False: D's turn only
-) -> dict: # losses, D's mean probabilities and the colour shift, as tensors on the device
+    clip: float = 0., # as for learn, of each network
+) -> dict: # losses, D's mean probabilities, the colour shift, and whether all gradients were `usable`, as tensors on the device
     "One update of D, then one of G (k = 1, Sec. 3.2), from one forward pass of G."
     with accelerator.autocast(): sr = g(lr)
 
     d.requires_grad_(True) # D learns, G is fixed: sr is cut off
     with accelerator.autocast(): real, fake = d(torch.cat([hr, sr.detach()])).chunk(2) if joint else (d(hr), d(sr.detach()))
     d_loss = discriminator_loss(real.float(), fake.float(), kind)
-    d_opt.zero_grad(); accelerator.backward(d_loss); d_opt.step()
-    seen = dict(d_loss=d_loss, p_real=real.float().sigmoid().mean(), p_fake=fake.float().sigmoid().mean(), shift=colour_shift(sr.detach(), hr))
+    usable = learn(accelerator, d, d_opt, d_loss, clip)
+    seen = dict(usable=usable, d_loss=d_loss, p_real=real.float().sigmoid().mean(), p_fake=fake.float().sigmoid().mean(), shift=colour_shift(sr.detach(), hr))
     if not g_learns: return seen
 
     d.requires_grad_(False) # G learns, D is fixed, but hands its gradient on
@@ -227,8 +246,8 @@ def srgan_step(
     with accelerator.autocast(): content_term, judged = content(sr, hr), judge(torch.cat([hr, sr])).chunk(2)[1] if joint else judge(sr)
     adversarial_term = adversarial_loss(judged.float(), kind)
     g_loss = perceptual_loss(content_term, adversarial_term, weight)
-    g_opt.zero_grad(); accelerator.backward(g_loss); g_opt.step()
-    return seen | dict(g_loss=g_loss, content=content_term, adversarial=adversarial_term)
+    usable = learn(accelerator, g, g_opt, g_loss, clip) & usable
+    return seen | dict(usable=usable, g_loss=g_loss, content=content_term, adversarial=adversarial_term)
 
 # %% ../nbs/07_training.ipynb #7c20f997
 def colour_shift(
@@ -307,9 +326,8 @@ def save_checkpoint(
 ) -> Path: # the file
     "Write a checkpoint, then remove all but the newest two. One file of plain tensors: nothing is pickled."
     path = Path(run) / f"checkpoint-{state.stage}-{state.step}.safetensors"
-    about = dict(format="srgan_nb checkpoint", stage=state.stage, step=state.step, seed=seed, config=json.dumps(asdict(config)))
-    with atomic_path(path) as temporary:
-        save_file(state_tensors(state) | dict(rng=torch.get_rng_state()), temporary, metadata={key: str(value) for key, value in about.items()})
+    tensors, about = state_tensors(state) | dict(rng=torch.get_rng_state()), dict(stage=state.stage, step=state.step, seed=seed, config=json.dumps(asdict(config)))
+    with atomic_path(path) as temporary: write_tensors(temporary, tensors, "checkpoint", **about)
     for old in checkpoints(run)[2:]: old.unlink()
     return path
 
@@ -338,7 +356,7 @@ def save_slim(
     about, tensors = read_tensors(checkpoints(run)[0], "checkpoint")
     kept = {key: t.half() if t.is_floating_point() else t for key, t in tensors.items() if key.split(".")[0] in ("g", "ema", "d")}
     architecture = Config.from_dict(json.loads(about["config"])).architecture
-    with atomic_path(path) as temporary: save_file(kept, temporary, metadata=about | dict(format="srgan_nb slim checkpoint", architecture=json.dumps(architecture)))
+    with atomic_path(path) as temporary: write_tensors(temporary, kept, "slim checkpoint", **about | dict(architecture=json.dumps(architecture)))
 
 # %% ../nbs/07_training.ipynb #908a4475
 @dataclass
@@ -381,9 +399,9 @@ class Run:
 def read_metrics(
     run, # a run folder
 ) -> list[dict]: # one dict per logged step
-    "The lines of metrics.jsonl."
+    "The lines of metrics.jsonl. A line that a full disk cut off is left out."
     path = Path(run) / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")] if path.is_file() else []
 
 def _place(line) -> tuple: return STAGES.index(line["stage"]), line["step"]
 
@@ -431,10 +449,10 @@ def make_step(
     config, accelerator = run.config, run.accelerator
     g, g_opt = accelerator.prepare(state.g.train(), state.g_opt)
     if run.compile: g = torch.compile(g)
-    if state.stage == "srresnet": return lambda lr, hr: srresnet_step(accelerator, g, g_opt, lr, hr)
+    if state.stage == "srresnet": return lambda lr, hr: srresnet_step(accelerator, g, g_opt, lr, hr, config.clip)
     d, d_opt = accelerator.prepare(state.d.train(), state.d_opt)
     content = content_loss(config, run.vgg)
-    return lambda lr, hr: srgan_step(accelerator, g, d, g_opt, d_opt, lr, hr, content, config.adversarial, config.adversarial_weight, config.joint, g_learns=state.step >= config.d_warmup)
+    return lambda lr, hr: srgan_step(accelerator, g, d, g_opt, d_opt, lr, hr, content, config.adversarial, config.adversarial_weight, config.joint, state.step >= config.d_warmup, config.clip)
 
 # %% ../nbs/07_training.ipynb #3175e668
 def set_rates(
@@ -446,30 +464,70 @@ def set_rates(
     for name, (opt, _) in state.optimizers().items():
         for group in opt.param_groups: group["lr"] = dict(g_opt=g_rate, d_opt=d_rate)[name]
 
+def run_step(
+    run: Run, # what stays the same
+    state: TrainState, # what changes
+    one_step: Callable, # what make_step gave
+) -> dict: # what it returns
+    "Draw the crops of a step, make the pair, update, average. A step without a usable gradient leaves BatchNorm's statistics as they were, too."
+    config, accelerator = run.config, run.accelerator
+    hr = crop_batch(run.store, config.batch, run.seed, state.step, accelerator.process_index, accelerator.num_processes)
+    if accelerator.device.type == "cuda": hr = hr.pin_memory() # so that the copy runs beside the computation
+    statistics = [b for model in (state.g, state.d) if model is not None for b in model.buffers() if b.is_floating_point()]
+    before = [b.clone() for b in statistics]
+    seen = one_step(*make_pair(hr.to(accelerator.device, non_blocking=True), config.scale))
+    for b, old in zip(statistics, before): b.copy_(torch.where(seen["usable"], b, old))
+    update_ema(state.ema, state.g, config.ema, state.step)
+    state.step += 1
+    return seen
+
+# %% ../nbs/07_training.ipynb #a4f01d93
+def _crops(run: Run, step: int) -> str:
+    "The crops of a step, in words."
+    plan = draw_crops(run.store.sizes, run.config.batch, run.store.crop, run.seed, step)
+    return ", ".join(f"{run.store.names[photo]} at ({left}, {top})" for photo, top, left, _ in plan)
+
+def count_unusable(
+    run: Run, # patience, photos, seed
+    state: TrainState, # stage and step
+    usable: Tensor, # bool `(n,)`: of the last n steps
+    in_a_row: int = 0, # how many steps before them had no usable gradient
+) -> int: # how many steps up to now have none, in a row
+    "Name the steps that were not applied, with their crops. Raises `FloatingPointError` where there are `patience` of them in a row."
+    for step, good in enumerate(usable.tolist(), state.step - len(usable)):
+        in_a_row = 0 if good else in_a_row + 1
+        if not good: run.accelerator.print(f"{state.stage}, step {step + 1}: the gradient is no number, so the step was left out; its crops: {_crops(run, step)}")
+        if in_a_row == run.config.patience:
+            raise FloatingPointError(f"{run.folder}: {in_a_row} steps in a row without a usable gradient, up to step {step + 1}. {_last_whole(run)}go on with a smaller learning rate, or with --resume --clip 1")
+    return in_a_row
+
+def _last_whole(run: Run) -> str: return "".join(f"{path} was written before; " for path in checkpoints(run.folder)[:1])
+
+# %% ../nbs/07_training.ipynb #5e0b7c61
 def run_stage(
     run: Run, # what stays the same
     state: TrainState, # what changes; its stage says which
 ) -> bool: # False where the user asked to stop
     "Train until the stage's length is reached, logging and saving on the way."
-    config, stage, accelerator = run.config, getattr(run.config, state.stage), run.accelerator
+    config, stage = run.config, getattr(run.config, state.stage)
     steps = stage.length(len(run.store), config.batch)
-    one_step, started, logged = make_step(run, state), time.perf_counter(), state.step
+    one_step, started, logged, usable, in_a_row = make_step(run, state), time.perf_counter(), state.step, [], 0
     with stop_request() as asked_to_stop, tqdm(total=steps, initial=state.step, desc=state.stage, disable=None) as bar:
         while state.step < steps:
             rate = learning_rate(stage, state.step, steps)
             set_rates(state, rate, rate * config.d_rate)
-            hr = crop_batch(run.store, config.batch, run.seed, state.step, accelerator.process_index, accelerator.num_processes)
-            if accelerator.device.type == "cuda": hr = hr.pin_memory() # so that the copy runs beside the computation
-            losses = one_step(*make_pair(hr.to(accelerator.device, non_blocking=True), config.scale))
-            update_ema(state.ema, state.g, config.ema, state.step)
-            state.step += 1; bar.update()
+            seen = run_step(run, state, one_step)
+            usable.append(seen.pop("usable")); bar.update()
             last, stopping = state.step == steps, asked_to_stop()
-            if last or state.step % config.log_every == 0:
-                values = {key: loss.item() for key, loss in losses.items()} # the only wait for the device
+            logging = last or state.step % config.log_every == 0
+            saving = last or stopping or state.step % config.save_every == 0
+            if logging:
+                values = {key: loss.item() for key, loss in seen.items()} # here the CPU waits for the device
                 seconds, started, logged = (time.perf_counter() - started) / (state.step - logged), time.perf_counter(), state.step
                 run.log(step=state.step, stage=state.stage, rate=rate, **dict.fromkeys(("g_loss", "d_loss", "content", "adversarial")) | values, seconds=seconds)
                 bar.set_postfix({key: f"{value:.4f}" for key, value in values.items()})
-            if last or stopping or state.step % config.save_every == 0: run.save(state)
+            if logging or saving: in_a_row, usable = count_unusable(run, state, torch.stack(usable), in_a_row), []
+            if saving: run.save(state)
             if stopping: return last
     return True
 
@@ -519,6 +577,28 @@ def _start_from(init, config: Config, stage: str) -> dict:
     if "slim" in about["format"] and about["stage"] == stage: start |= {name: tensors_under(tensors, f"{name}.") for name in ("g", "d") if tensors_under(tensors, f"{name}.")}
     return start
 
+# %% ../nbs/07_training.ipynb #7d9e3f20
+@contextmanager
+def claim(
+    run, # a run folder; it must exist
+) -> Iterator[None]:
+    "Hold a run folder for this process alone. Raises `ValueError` where another one holds it."
+    lock = FileLock(Path(run) / ".lock")
+    try: lock.acquire(timeout=0)
+    except Timeout: raise ValueError(f"{run}: another process is training in this folder; wait until it has ended, or choose another folder") from None
+    try: yield
+    finally: lock.release()
+
+def _train_claimed(run: Run, stages: tuple, start: dict | None, resume: bool) -> None:
+    "What `train` does once the folder is its own."
+    found = _newest_state(run) if resume else None
+    if run.accelerator.is_main_process:
+        (run.folder / "samples").mkdir(exist_ok=True)
+        with atomic_path(run.folder / "train.json") as temporary: temporary.write_text(json.dumps(_record(run), indent=1))
+        if resume: _cut_metrics(run, found)
+    try: run_stages(run, stages, start, found)
+    except (OSError, SafetensorError) as error: raise OSError(f"{run.folder}: {error}. {_last_whole(run)}put right what is wrong and go on with --resume") from error
+
 # %% ../nbs/07_training.ipynb #d811622f
 def train(
     config: Config | None, # a preset or one of your own; None with `resume`: as the run began
@@ -536,7 +616,7 @@ def train(
     cache=None, # a folder for the decoded photos, as for PhotoStore
     on_save: Callable | None = None, # called after each save with the run folder, the stage and the step; to evaluate, say
 ) -> Path: # the run folder: checkpoints, metrics.jsonl, samples/, train.json, generator.safetensors
-    "Train SRResNet, SRGAN or one after the other. Raises `ValueError` with what to do: a folder that holds a run, no usable photos, weights that do not fit."
+    "Train SRResNet, SRGAN or one after the other. Raises, with what to do: `ValueError` for a folder that holds a run or belongs to a running one, no usable photos, weights that do not fit; `FloatingPointError` as count_unusable; `OSError` for a full disk or a folder that is gone."
     folder, record = Path(out), read_record(out)
     if record and not resume: raise ValueError(f"{folder} holds a run already: continue it with --resume, or choose another folder")
     if resume and not record: raise ValueError(f"{folder} holds no run to resume (no train.json)")
@@ -553,14 +633,12 @@ def train(
     accelerator = make_accelerator(device, precision)
     if accelerator.device.type == "cpu": keep_freed_memory()
     run = Run(config, folder, store, seed, accelerator, _vgg_for(config, stages, vgg, accelerator.device), compile, on_save)
-    found = _newest_state(run) if resume else None
-    start = _start_from(init, config, stages[0]) if init and not found else None
+    start = _start_from(init, config, stages[0]) if init and not (resume and checkpoints(folder)) else None
     for name, reason in store.skipped.items(): accelerator.print(f"skipped {name}: {reason}")
-    if accelerator.is_main_process:
-        (folder / "samples").mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder / "train.json") as temporary: temporary.write_text(json.dumps(_record(run), indent=1))
-    if resume: _cut_metrics(run, found)
-    run_stages(run, stages, start, found)
+    folder.mkdir(parents=True, exist_ok=True)
+    with claim(folder) if accelerator.is_main_process else nullcontext():
+        if read_record(folder) != record: raise ValueError(f"{folder}: another process has just begun a run there; choose another folder")
+        _train_claimed(run, stages, start, resume)
     return folder
 
 # %% ../nbs/07_training.ipynb #b2e37b92
