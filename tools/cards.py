@@ -33,6 +33,7 @@ FIGURES = { # notebook -> label of a figure, and the part of it: left, top, righ
     "results": ("fig-wins", (0.61, 0.17, 0.99, 0.97)),
     "ablation": ("fig-ways", (0.4, 0.33, 0.98, 0.875)),
     "performance": ("fig-inference-speed", (0, 0, 0.7, 1)),
+    "robustness": ("fig-memory", (0.35, 0.02, 0.99, 0.85)),
 }
 
 
