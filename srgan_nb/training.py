@@ -637,7 +637,7 @@ def train(
     for name, reason in store.skipped.items(): accelerator.print(f"skipped {name}: {reason}")
     folder.mkdir(parents=True, exist_ok=True)
     with claim(folder) if accelerator.is_main_process else nullcontext():
-        if read_record(folder) != record: raise ValueError(f"{folder}: another process has just begun a run there; choose another folder")
+        if accelerator.is_main_process and read_record(folder) != record: raise ValueError(f"{folder}: another process has just begun a run there; choose another folder")
         _train_claimed(run, stages, start, resume)
     return folder
 

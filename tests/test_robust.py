@@ -98,6 +98,39 @@ def test_a_full_disk_loses_nothing(photos, tmp_path):
     finally: subprocess.run(["umount", "-l", str(disk)])
 
 
+@pytest.mark.skipif(not LONG, reason="the long part: set SRGAN_LONG")
+def test_two_processes_killed_and_resumed_end_as_two_that_were_not(photos, tmp_path):
+    "One of them kills itself while it saves; the launcher takes the other down."
+    script = tmp_path / "two.py"
+    script.write_text(f"""
+import json, os, signal, sys, torch; torch.set_num_threads(1)
+from srgan_nb.training import Config, read_record, train
+run, die_at = sys.argv[1], sys.argv[2]
+def on_save(folder, stage, step):
+    if f"{{stage}}-{{step}}" == die_at: os.kill(os.getpid(), signal.SIGKILL)
+train(Config.from_dict(json.loads({json.dumps(asdict(replace(CONFIG, srresnet=Stage(4), srgan=Stage(4))))!r})), {str(photos)!r}, run, resume=read_record(run) is not None, device="cpu", precision="fp32", on_save=on_save)
+""")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+    launch = lambda run, die_at="": subprocess.run([*command, str(tmp_path / run), die_at], capture_output=True, text=True, timeout=300, env=os.environ | dict(OMP_NUM_THREADS="1", ACCELERATE_USE_CPU="true"))
+    whole = launch("whole")
+    assert whole.returncode == 0, whole.stderr[-2000:]
+    for die_at in ("srresnet-2", "srgan-3"): assert launch("run", die_at).returncode != 0
+    assert launch("run").returncode == 0
+    assert same(tmp_path / "whole", tmp_path / "run") and read_record(tmp_path / "run")["processes"] == 2
+    tally(kills_of_two_processes=2)
+
+
+def test_a_read_only_disk_is_named(srgan, photos, tmp_path):
+    disk = tmp_path / "disk"; disk.mkdir()
+    if shutil.which("mount") is None or subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(disk)], capture_output=True).returncode: pytest.skip("a read-only file system cannot be mounted here")
+    torch.manual_seed(0); save_generator(Generator(1, 4), tmp_path / "weights.safetensors")
+    try:
+        for arguments in (("train", "--data", photos, "--out", disk / "run"), ("upscale", photos / "coffee.png", "-o", disk / "out.png", "--weights", tmp_path / "weights.safetensors")):
+            result = srgan(*arguments)
+            assert result.exit_code == 1 and "Read-only" in result.stderr and str(disk) in result.stderr
+    finally: subprocess.run(["umount", "-l", str(disk)])
+
+
 def test_a_folder_that_vanishes_is_named(photos, tmp_path):
     with pytest.raises(OSError, match="run: .*go on with --resume"):
         train(CONFIG, photos, tmp_path / "run", on_save=lambda run, stage, step: shutil.rmtree(run), **HERE)
