@@ -50,6 +50,7 @@ def test_slim_checkpoint_starts_where_the_run_stood(whole, tmp_path):
 
 def test_weights_of_another_size_are_refused(whole, tmp_path):
     with pytest.raises(ValueError, match="n_blocks"): train(replace(CONFIG, n_blocks=2), sample_photos(), tmp_path / "run", init=whole, **HERE)
+    with pytest.raises(ValueError, match="'scale': 4}; .*'scale': 2}"): train(replace(CONFIG, scale=2), sample_photos(), tmp_path / "run", init=whole, **HERE)
 
 
 def test_broken_newest_checkpoint_falls_back(whole, tmp_path, capsys):
