@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'Device', 'Precision', 'Compile', 'HELD_OUT', 'main', 'plain_errors', 'output_paths', 'upscale', 'train',
-           'pair_photos', 'score', 'evaluate_folder', 'evaluate', 'export', 'demo']
+           'pair_photos', 'score', 'evaluate_folder', 'evaluate', 'plot', 'export', 'demo']
 
 # %% ../nbs/09_cli.ipynb #2a74b6c4
 import json
@@ -206,6 +206,24 @@ def evaluate(
 def _row(image: dict) -> str:
     return f"{image['name']:20}" + "".join(f"  {key} {value:.2f} dB" if key == "psnr_y" else f"  {key} {value:.4f}" for key, value in image.items() if key != "name")
 
+# %% ../nbs/09_cli.ipynb #2f61d0b8
+@app.command()
+def plot(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    out: Annotated[Optional[Path], typer.Option("--out", "-o", help="The picture to write; curves.png in the run folder if not given.")] = None,
+):
+    "Draw the curves of a run."
+    import matplotlib
+    matplotlib.use("Agg")
+    from srgan_nb.training import plot_metrics
+    out = out or run / "curves.png"
+    with plain_errors(): _save_figure(plot_metrics(run), out)
+    typer.echo(out)
+
+def _save_figure(figure, path: Path) -> None:
+    import matplotlib.pyplot as plt
+    figure.savefig(path, dpi=100); plt.close(figure)
+
 # %% ../nbs/09_cli.ipynb #89a2443a
 @app.command()
 def export(
@@ -256,10 +274,6 @@ def _demo_upscale(photo, out: Path) -> None:
     typer.echo(f"look at {out / 'comparison.png'}")
 
 # %% ../nbs/09_cli.ipynb #5861f618
-def _save_figure(figure, path: Path) -> None:
-    import matplotlib.pyplot as plt
-    figure.savefig(path, dpi=100); plt.close(figure)
-
 def _demo_train(photos: dict, out: Path) -> None:
     from srgan_nb.training import TINY, plot_metrics, read_metrics, train
     typer.echo(f"now a toy run: the preset TINY on the other {len(photos)} photos. It shows the machinery, not what SRGAN can do.")

@@ -6,6 +6,7 @@ import os
 import pytest
 import torch
 
+from conftest import ROOT
 from srgan_nb.cli import pair_photos, score
 from srgan_nb.generator import BUNDLED, bundled_weights, load_generator
 from srgan_nb.inference import Upscaler
@@ -46,3 +47,9 @@ def test_bicubic_baseline(srgan, eval_dir, tmp_path, dataset, expected):
     report = tmp_path / "report.json"
     assert srgan("evaluate", eval_dir / dataset / "HR", "--lr-dir", eval_dir / dataset / "LRbicx4", "--weights", "bicubic", "--json", report).exit_code == 0
     assert json.loads(report.read_text())["mean"]["psnr_y"] == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["srresnet", "srgan"])
+def test_torch_hub_finds_them(name):
+    lr = torch.rand(1, 3, 6, 5)
+    with torch.inference_mode(): assert torch.equal(torch.hub.load(ROOT, name, source="local")(lr), load_generator(name)(lr))
