@@ -7,7 +7,6 @@ __all__ = ['PIXELS', 'STRIP', 'halo', 'render_halo', 'tiles', 'bands', 'in_tiles
            'export_onnx']
 
 # %% ../nbs/08_inference.ipynb #3bb41c6d
-import ctypes
 import json
 import math
 import tempfile
@@ -21,7 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from .generator import Generator, load_generator
-from .utils import atomic_path, open_photo, photo_to_8bit, pick_device, pick_precision, tensor_to_photo, to_photo_mode, to_unit
+from .utils import atomic_path, c_function, open_photo, photo_to_8bit, pick_device, pick_precision, tensor_to_photo, to_photo_mode, to_unit
 
 # %% ../nbs/08_inference.ipynb #da09f1e2
 def halo(
@@ -108,8 +107,7 @@ def _budget(device: torch.device) -> tuple: # pixels for `features`, pixels for 
 # %% ../nbs/08_inference.ipynb #2c95a6e8
 def _hand_back_holes() -> None:
     "Give memory that is free back to the system, on Linux with glibc; elsewhere nothing happens."
-    try: ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except (OSError, AttributeError): pass
+    if malloc_trim := c_function("malloc_trim"): malloc_trim(0)
 
 # %% ../nbs/08_inference.ipynb #65ebb9a3
 @torch.inference_mode()

@@ -10,7 +10,6 @@ __all__ = ['PAPER', 'BLOG', 'TINY', 'PRESETS', 'STAGES', 'Stage', 'learning_rate
            'set_rates', 'run_step', 'count_unusable', 'run_stage', 'run_stages', 'claim', 'train', 'plot_metrics']
 
 # %% ../nbs/07_training.ipynb #84271a8c
-import ctypes
 import hashlib
 import json
 import math
@@ -40,7 +39,7 @@ from .data import PhotoStore, crop_batch, draw_crops, make_pair
 from .discriminator import Discriminator
 from .generator import Generator, load_generator, read_tensors, save_generator, tensors_under, write_tensors
 from .losses import adversarial_loss, discriminator_loss, feature_loss, perceptual_loss, pixel_loss
-from .utils import atomic_path, enlarge, pick_device, pick_precision, to_unit
+from .utils import atomic_path, c_function, enlarge, pick_device, pick_precision, to_unit
 from .vgg import VGGFeatures
 
 # %% ../nbs/07_training.ipynb #56864ea1
@@ -129,10 +128,9 @@ STAGES = ("srresnet", "srgan")
 # %% ../nbs/07_training.ipynb #41995379
 def keep_freed_memory() -> bool: # whether it could be asked for
     "Ask the C library to keep freed memory for the next step, on Linux with glibc; elsewhere nothing happens. Lasts until the process ends."
-    try: mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError): return False
+    mallopt = c_function("mallopt")
     M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4 # the names in malloc.h
-    return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+    return bool(mallopt and mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 def make_accelerator(
     device: str = "auto", # `auto`, `cpu`, `cuda` or `mps`

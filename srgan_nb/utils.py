@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['pick_device', 'computes_bf16', 'pick_precision', 'set_seed', 'to_signed', 'to_unit', 'to_8bit', 'to_photo_mode',
-           'open_photo', 'photo_to_8bit', 'photo_to_tensor', 'tensor_to_photo', 'enlarge', 'atomic_path', 'show_images',
-           'slider']
+           'open_photo', 'photo_to_8bit', 'photo_to_tensor', 'tensor_to_photo', 'enlarge', 'atomic_path', 'c_function',
+           'show_images', 'slider']
 
 # %% ../nbs/01_utils.ipynb #7a65594b
 import base64
+import ctypes
 import os
 import random
 import uuid
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from html import escape
 from io import BytesIO
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Iterator
 
 import numpy as np
 import torch
@@ -151,6 +152,14 @@ def atomic_path(
         with open(temporary, "rb+") as file: os.fsync(file.fileno())
         os.replace(temporary, path)
     finally: temporary.unlink(missing_ok=True)
+
+# %% ../nbs/01_utils.ipynb #b40f6d19
+def c_function(
+    name: str, # of a function of glibc, such as `mallopt`
+) -> Callable | None: # None where there is no glibc, or no such function in it
+    "A function of Linux's C library."
+    try: return getattr(ctypes.CDLL("libc.so.6"), name)
+    except (OSError, AttributeError): return None
 
 # %% ../nbs/01_utils.ipynb #0a708a6c
 def show_images(

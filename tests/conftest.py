@@ -11,10 +11,32 @@ from typer.testing import CliRunner
 
 from srgan_nb.cli import app
 from srgan_nb.data import sample_photos
+from srgan_nb.generator import Generator, load_generator, save_generator
+from srgan_nb.training import read_metrics
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "benchmarks")] # the tests of the tools import them
 PAGES = re.findall(r"- ([\w/]+)\.ipynb", (ROOT / "nbs/sidebar.yml").read_text()) # of the site, the landing page first
+
+
+HERE = dict(device="cpu", precision="fp32") # where the same run gives the same bits
+
+
+def timeless(run): return [{key: value for key, value in line.items() if key != "seconds"} for line in read_metrics(run)]
+
+
+def same_tensors(a, b):
+    "Whether two runs or generator files hold the same numbers."
+    return all(torch.equal(x, y) for x, y in zip(*(load_generator(name).state_dict().values() for name in (a, b))))
+
+
+@pytest.fixture
+def weights(tmp_path):
+    "A generator that costs nothing."
+    torch.manual_seed(0)
+    path = tmp_path / "weights.safetensors"
+    save_generator(Generator(1, 4), path)
+    return path
 
 
 @pytest.fixture(autouse=True)

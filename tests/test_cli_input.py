@@ -7,16 +7,6 @@ from PIL import Image
 from safetensors.torch import save_file
 import torch
 
-from srgan_nb.generator import Generator, save_generator
-
-
-@pytest.fixture
-def weights(tmp_path):
-    "A generator that costs nothing."
-    torch.manual_seed(0)
-    path = tmp_path / "weights.safetensors"
-    save_generator(Generator(1, 4), path)
-    return path
 
 
 def one_line(result, *words):

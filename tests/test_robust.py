@@ -27,9 +27,9 @@ from hypothesis import given, settings
 from PIL import Image
 
 import srgan_nb.training as training
-from conftest import ROOT
+from conftest import HERE, ROOT, same_tensors, timeless
 from srgan_nb.data import PhotoStore, crop_to_multiple, degrade, sample_photos
-from srgan_nb.generator import Generator, load_generator, read_tensors, save_generator
+from srgan_nb.generator import Generator, load_generator, read_tensors
 from srgan_nb.inference import Upscaler, upscale_file
 from srgan_nb.metrics import psnr, ssim
 from srgan_nb.training import TINY, Config, Stage, checkpoints, load_checkpoint, read_metrics, read_record, train
@@ -37,13 +37,10 @@ from srgan_nb.utils import open_photo
 
 LONG = os.environ.get("SRGAN_LONG")
 CONFIG = replace(TINY, srresnet=Stage(30), srgan=Stage(30), n_blocks=1, channels=8, d_channels=4, crop=32, batch=4, save_every=1, log_every=1)
-HERE = dict(device="cpu", precision="fp32")
 FIXTURE = ROOT / "tests/fixtures/checkpoint-srresnet-2.safetensors" # written by version 0.1.0
 
 
-def weights(run): return load_generator(run).state_dict()
-def timeless(run): return [{key: value for key, value in line.items() if key != "seconds"} for line in read_metrics(run)]
-def same(a, b): return all(torch.equal(x, y) for x, y in zip(weights(a).values(), weights(b).values())) and timeless(a) == timeless(b)
+def same(a, b): return same_tensors(a, b) and timeless(a) == timeless(b)
 
 
 def tally(**counts):
@@ -61,6 +58,17 @@ def start(run, photos, config=CONFIG):
     code = (f"import torch; torch.set_num_threads(1); from srgan_nb.training import Config, read_record, train; import json\n"
             f"train(Config.from_dict(json.loads({json.dumps(asdict(config))!r})), {str(photos)!r}, {str(run)!r}, resume=read_record({str(run)!r}) is not None, device='cpu', precision='fp32')")
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ | dict(OMP_NUM_THREADS="1"))
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    "A function that mounts a small file system with the options given, and gives its folder. The test skips where nothing can be mounted."
+    disk = tmp_path / "disk"; disk.mkdir()
+    def mount(options):
+        if shutil.which("mount") is None or subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)], capture_output=True).returncode: pytest.skip("no file system can be mounted here")
+        return disk
+    yield mount
+    if os.path.ismount(disk): subprocess.run(["umount", "-l", str(disk)])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows knows no SIGKILL")
@@ -85,17 +93,13 @@ def test_killed_at_random_moments_a_run_ends_as_the_whole_one(photos, tmp_path):
     tally(kills=kills, kills_during_a_write=torn)
 
 
-def test_a_full_disk_loses_nothing(photos, tmp_path):
-    disk = tmp_path / "disk"; disk.mkdir()
-    mount = lambda *options: subprocess.run(["mount", *options, str(disk)], capture_output=True).returncode == 0
-    if shutil.which("mount") is None or not mount("-t", "tmpfs", "-o", "size=400k", "tmpfs"): pytest.skip("a small file system cannot be mounted here")
-    try:
-        with pytest.raises(OSError, match="checkpoint-srresnet-.*--resume"): train(CONFIG, photos, disk / "run", **HERE)
-        read_tensors(checkpoints(disk / "run")[0], "checkpoint")
-        assert mount("-o", "remount,size=200m")
-        train(None, photos, disk / "run", resume=True, **HERE)
-        assert same(train(CONFIG, photos, tmp_path / "whole", **HERE), disk / "run")
-    finally: subprocess.run(["umount", "-l", str(disk)])
+def test_a_full_disk_loses_nothing(photos, tmp_path, mounted):
+    disk = mounted("size=400k")
+    with pytest.raises(OSError, match="checkpoint-srresnet-.*--resume"): train(CONFIG, photos, disk / "run", **HERE)
+    read_tensors(checkpoints(disk / "run")[0], "checkpoint")
+    subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
+    train(None, photos, disk / "run", resume=True, **HERE)
+    assert same(train(CONFIG, photos, tmp_path / "whole", **HERE), disk / "run")
 
 
 @pytest.mark.skipif(not LONG, reason="the long part: set SRGAN_LONG")
@@ -120,15 +124,11 @@ train(Config.from_dict(json.loads({json.dumps(asdict(replace(CONFIG, srresnet=St
     tally(kills_of_two_processes=2)
 
 
-def test_a_read_only_disk_is_named(srgan, photos, tmp_path):
-    disk = tmp_path / "disk"; disk.mkdir()
-    if shutil.which("mount") is None or subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(disk)], capture_output=True).returncode: pytest.skip("a read-only file system cannot be mounted here")
-    torch.manual_seed(0); save_generator(Generator(1, 4), tmp_path / "weights.safetensors")
-    try:
-        for arguments in (("train", "--data", photos, "--out", disk / "run"), ("upscale", photos / "coffee.png", "-o", disk / "out.png", "--weights", tmp_path / "weights.safetensors")):
-            result = srgan(*arguments)
-            assert result.exit_code == 1 and "Read-only" in result.stderr and str(disk) in result.stderr
-    finally: subprocess.run(["umount", "-l", str(disk)])
+def test_a_read_only_disk_is_named(srgan, photos, weights, mounted):
+    disk = mounted("ro")
+    for arguments in (("train", "--data", photos, "--out", disk / "run"), ("upscale", photos / "coffee.png", "-o", disk / "out.png", "--weights", weights)):
+        result = srgan(*arguments)
+        assert result.exit_code == 1 and "Read-only" in result.stderr and str(disk) in result.stderr
 
 
 def test_a_folder_that_vanishes_is_named(photos, tmp_path):
@@ -220,14 +220,13 @@ def good_and_bad(folder: Path) -> tuple[set, set]:
     return {path.name for path in folder.iterdir() if path.is_file()} - bad - {"notes.txt", "dot.png"}, bad
 
 
-def test_a_folder_of_everything_trains_and_upscales(srgan, tmp_path):
+def test_a_folder_of_everything_trains_and_upscales(srgan, tmp_path, weights):
     folder = tmp_path / "photos"; folder.mkdir()
     good, bad = good_and_bad(folder)
     store = PhotoStore(folder, crop=32)
     assert set(store.names) == good and set(store.skipped) == bad | {"dot.png"} and all(store.skipped.values())
     with pytest.raises(ValueError, match=f"{len(bad) + 1} of {len(good) + len(bad) + 1} photos"): PhotoStore(folder, crop=32, strict=True)
-    torch.manual_seed(0); save_generator(Generator(1, 4), tmp_path / "weights.safetensors")
-    result = srgan("upscale", folder, "-o", tmp_path / "out", "--weights", tmp_path / "weights.safetensors")
+    result = srgan("upscale", folder, "-o", tmp_path / "out", "--weights", weights)
     assert result.exit_code == 1 and len(result.stderr.strip().splitlines()) == len(bad)
     assert all(sum(f"{name}:" in line for line in result.stderr.splitlines()) == 1 for name in bad)
     assert len(list((tmp_path / "out").iterdir())) == len(good) + 1 # the single pixel too
@@ -254,18 +253,16 @@ def test_a_pickle_is_refused_and_not_run(srgan, photos, tmp_path, suffix):
         assert not trace.exists()
 
 
-def test_damaged_weights_are_refused(tmp_path):
+def test_damaged_weights_are_refused(tmp_path, weights):
     "Cut off anywhere, or one bit changed anywhere."
-    torch.manual_seed(0); path = tmp_path / "weights.safetensors"; save_generator(Generator(1, 4), path)
-    whole, original, rng, cases = path.read_bytes(), weights(path), random.Random(0), 500 if LONG else 60
+    path, whole, rng, cases = tmp_path / "damaged.safetensors", weights.read_bytes(), random.Random(0), 500 if LONG else 60
     for case in range(cases):
         damaged = bytearray(whole)
         if case % 2: del damaged[rng.randrange(len(whole)):]
         else: damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged)
-        try: read = weights(path)
+        try: assert same_tensors(path, weights) # then it was a letter of the description
         except ValueError as error: assert str(path) in str(error)
-        else: assert all(torch.equal(a, b) for a, b in zip(read.values(), original.values())) # it was a letter of the description
     tally(damaged_weights=cases)
 
 
@@ -324,11 +321,10 @@ def test_degrade_and_the_metrics_keep_their_laws(height, width, seed, level):
 
 # Many at once, and for a long time
 
-def test_several_upscales_at_once_are_all_correct(photos, tmp_path):
-    torch.manual_seed(0); save_generator(Generator(1, 4), tmp_path / "weights.safetensors")
+def test_several_upscales_at_once_are_all_correct(photos, tmp_path, weights):
     source, count = photos / "coffee.png", 20 if LONG else 3
-    upscale_file(source, tmp_path / "expected.png", Upscaler.from_pretrained(tmp_path / "weights.safetensors", device="cpu", precision="fp32"))
-    command = [sys.executable, "-m", "srgan_nb.cli", "upscale", source, "--weights", tmp_path / "weights.safetensors", "--device", "cpu", "--precision", "fp32", "-o"]
+    upscale_file(source, tmp_path / "expected.png", Upscaler.from_pretrained(weights, device="cpu", precision="fp32"))
+    command = [sys.executable, "-m", "srgan_nb.cli", "upscale", source, "--weights", weights, "--device", "cpu", "--precision", "fp32", "-o"]
     running = [subprocess.Popen(list(map(str, [*command, tmp_path / "out" / f"{k}.png"])), stdout=subprocess.DEVNULL, env=os.environ | dict(OMP_NUM_THREADS="1")) for k in range(count)]
     assert [process.wait(600) for process in running] == [0] * count
     expected = np.asarray(Image.open(tmp_path / "expected.png"))

@@ -10,16 +10,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from conftest import HERE, same_tensors, timeless
 from srgan_nb.data import sample_photos
-from srgan_nb.generator import load_generator, read_tensors
+from srgan_nb.generator import read_tensors
 from srgan_nb.training import TINY, Stage, checkpoints, read_metrics, save_slim, train
 
 CONFIG = replace(TINY, srresnet=Stage(8), srgan=Stage(8), n_blocks=1, channels=8, d_channels=4, crop=32, batch=4, save_every=2, log_every=1)
-HERE = dict(device="cpu", precision="fp32")
-
-
-def weights(run): return load_generator(run).state_dict()
-def timeless(run): return [{key: value for key, value in line.items() if key != "seconds"} for line in read_metrics(run)]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +28,7 @@ def test_resumed_run_equals_the_whole_one(whole, tmp_path, stage, newest):
     run = train(CONFIG, sample_photos(), tmp_path / "run", stage=stage, **HERE)
     for path in checkpoints(run)[:newest]: path.unlink()
     train(None, sample_photos(), run, resume=True, **HERE)
-    assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(run).values()))
+    assert same_tensors(whole, run)
     assert timeless(run) == timeless(whole)
 
 
@@ -58,7 +54,7 @@ def test_broken_newest_checkpoint_falls_back(whole, tmp_path, capsys):
     checkpoints(run)[0].write_bytes(checkpoints(run)[0].read_bytes()[:1000])
     train(None, sample_photos(), run, resume=True, **HERE)
     assert "trying the one before" in capsys.readouterr().out
-    assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(run).values()))
+    assert same_tensors(whole, run)
 
 
 def test_demo_upscales_and_trains(srgan, tmp_path, monkeypatch):
