@@ -9,8 +9,8 @@ ini = ConfigParser(delimiters=["="])
 ini.read(here / "settings.ini", encoding="utf-8")
 cfg = ini["DEFAULT"]
 
-extras = {name: cfg[f"{name}_requirements"].split() for name in ("notebook", "perceptual", "onnx")}
-extras["notebook"] += extras["onnx"] # 08_inference checks its ONNX file
+extras = {name: cfg[f"{name}_requirements"].split() for name in ("notebook", "perceptual", "onnx", "track", "video")}
+extras["notebook"] += extras["onnx"] + extras["track"] + extras["video"] # the notebooks check their ONNX file, tracked run and clip
 extras["dev"] = sum(extras.values(), cfg["dev_requirements"].split())
 
 setup(

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['PAPER', 'BLOG', 'TINY', 'PRESETS', 'STAGES', 'Stage', 'learning_rate', 'Config', 'keep_freed_memory',
-           'make_accelerator', 'TrainState', 'new_state', 'learn', 'srresnet_step', 'srgan_step', 'colour_shift',
-           'content_loss', 'update_ema', 'state_tensors', 'load_state_tensors', 'checkpoints', 'save_checkpoint',
-           'load_checkpoint', 'save_slim', 'Run', 'read_metrics', 'read_record', 'stop_request', 'make_step',
-           'set_rates', 'run_step', 'count_unusable', 'run_stage', 'run_stages', 'claim', 'train', 'plot_metrics']
+           'make_accelerator', 'TrainState', 'new_state', 'in_slices', 'learn', 'srresnet_step', 'srgan_step',
+           'colour_shift', 'content_loss', 'update_ema', 'state_tensors', 'load_state_tensors', 'checkpoints',
+           'save_checkpoint', 'load_checkpoint', 'save_slim', 'Run', 'draw_pair', 'read_metrics', 'read_record',
+           'stop_request', 'make_step', 'set_rates', 'run_step', 'count_unusable', 'run_stage', 'run_stages', 'claim',
+           'train', 'plot_metrics']
 
 # %% ../nbs/07_training.ipynb #84271a8c
 import hashlib
@@ -28,18 +29,18 @@ import torch
 import torchvision
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
+from accelerate.tracking import get_available_trackers
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torchvision.utils import save_image
-from tqdm import tqdm
 
-from .data import PhotoStore, crop_batch, draw_crops, make_pair
+from .data import PhotoStore, crop_batch, draw_crops, lr_batch, make_pair
 from .discriminator import Discriminator
 from .generator import Generator, load_generator, read_tensors, save_generator, tensors_under, write_tensors
 from .losses import adversarial_loss, discriminator_loss, feature_loss, perceptual_loss, pixel_loss
-from .utils import atomic_path, c_function, enlarge, pick_device, pick_precision, to_unit
+from .utils import atomic_path, c_function, enlarge, pick_device, pick_precision, progress, to_unit
 from .vgg import VGGFeatures
 
 # %% ../nbs/07_training.ipynb #56864ea1
@@ -97,6 +98,8 @@ class Config:
     d_warmup: int = 0 # steps at the stage's beginning in which only D learns (the paper: none)
     ema: float = 0.999 # decay of the averaged weights per step
     clip: float = 0. # a network's gradient is scaled down to this norm where it is longer; 0: never (the paper does not clip)
+    accumulate: int = 1 # slices a process cuts its share of the batch into: less memory, and a BatchNorm for each slice
+    sync_batchnorm: bool = False # several CUDA processes compute one BatchNorm over all their crops
     patience: int = 10 # steps in a row whose gradient is no number, after which a run stops
     log_every: int = 100 # steps between two lines of metrics.jsonl
     save_every: int = 1000 # steps between two checkpoints with their sample picture
@@ -135,12 +138,15 @@ def keep_freed_memory() -> bool: # whether it could be asked for
 def make_accelerator(
     device: str = "auto", # `auto`, `cpu`, `cuda` or `mps`
     precision: str = "auto", # `auto`, `fp32` or `bf16`
+    track: str | None = None, # a tracker that Accelerate knows: `tensorboard`, `wandb`, ...
+    folder=None, # where a tracker may write
 ) -> Accelerator: # Hugging Face's
-    "An `Accelerator` with this device and precision, also where the kernel had another one before."
+    "An `Accelerator` with this device and precision, also where the kernel had another one before. Raises `ValueError` for an unknown tracker, or one that is not installed."
     chosen = pick_device(device)
     AcceleratorState._reset_state(reset_partial_state=True) # Accelerate refuses a second precision otherwise
     mixed = "bf16" if pick_precision(precision, chosen) == torch.bfloat16 else "no"
-    return Accelerator(cpu=chosen.type == "cpu", mixed_precision=mixed, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)]) # D runs twice before it learns: BatchNorm's buffers must not be overwritten in between
+    if track and track not in map(str, get_available_trackers()): raise ValueError(f"tracker {track!r} is not installed, or Accelerate does not know it; there is: {', '.join(map(str, get_available_trackers())) or 'none'} (pip install 'srgan-nb[track]' brings tensorboard)")
+    return Accelerator(cpu=chosen.type == "cpu", mixed_precision=mixed, log_with=track, project_dir=folder, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)]) # D runs twice before it learns: BatchNorm's buffers must not be overwritten in between
 
 # %% ../nbs/07_training.ipynb #cd080975
 @dataclass
@@ -184,20 +190,34 @@ def new_state(
     for name, tensors in (start or {}).items(): state.models()[name].load_state_dict(tensors)
     return state
 
+# %% ../nbs/07_training.ipynb #94556fa5
+def in_slices(
+    n: int, # how many
+    *tensors: Tensor, # `(N, ...)` each
+) -> list[tuple]: # n tuples of tensors `(N / n, ...)`: rows i::n of each
+    "Cut batches into slices, as `crop_batch` cuts them for processes."
+    return [tuple(x[i::n] for x in tensors) for i in range(n)]
+
 # %% ../nbs/07_training.ipynb #3d1be8c4
 def learn(
     accelerator: Accelerator, # averages over processes
     model: nn.Module, # whose parameters are updated
     opt, # its optimiser, a fused Adam
-    loss: Tensor, # scalar
+    turn: Callable, # of a slice's tensors: the loss, a scalar, and a dict of scalars to report
+    slices: list, # the batch, as in_slices gives it
     clip: float = 0., # the gradient is scaled down to this norm where it is longer; 0: never
-) -> Tensor: # bool scalar on the device: was the gradient usable?
-    "One update of `model` down the gradient of `loss`; none where the gradient's norm is not a finite number."
-    opt.zero_grad(); accelerator.backward(loss)
+) -> dict: # means over the slices of what `turn` reports; `usable`: was the gradient? All are scalars on the device
+    "One update of `model` down the mean gradient of the slices' losses; none where its norm is not a finite number."
+    opt.zero_grad(); reports = []
+    for i, tensors in enumerate(slices, 1):
+        with nullcontext() if i == len(slices) else accelerator.no_sync(model):
+            loss, report = turn(*tensors)
+            accelerator.backward(loss / len(slices))
+        reports.append(report)
     usable = accelerator.clip_grad_norm_(model.parameters(), clip or math.inf).isfinite()
     getattr(opt, "optimizer", opt).found_inf = (~usable).float() # Accelerate's optimiser has PyTorch's inside
     opt.step()
-    return usable
+    return {key: torch.stack([report[key].detach() for report in reports]).mean() for key in reports[0]} | dict(usable=usable)
 
 # %% ../nbs/07_training.ipynb #ec07f996
 def srresnet_step(
@@ -207,11 +227,14 @@ def srresnet_step(
     lr: Tensor, # `(N, 3, H, W)` in [0, 1]
     hr: Tensor, # `(N, 3, 4H, 4W)` in [-1, 1]
     clip: float = 0., # as for learn
+    slices: int = 1, # into how many `lr` and `hr` are cut
 ) -> dict: # losses, and whether the gradient was `usable`, as tensors on the device
     "One update of SRResNet: the pixel loss of Eq. 4."
-    with accelerator.autocast(): sr = g(lr)
-    loss = pixel_loss(sr.float(), hr)
-    return dict(g_loss=loss, content=loss, usable=learn(accelerator, g, g_opt, loss, clip))
+    def turn(lr, hr):
+        with accelerator.autocast(): sr = g(lr)
+        loss = pixel_loss(sr.float(), hr)
+        return loss, dict(g_loss=loss, content=loss)
+    return learn(accelerator, g, g_opt, turn, in_slices(slices, lr, hr), clip)
 
 # %% ../nbs/07_training.ipynb #6467ddc7
 def srgan_step(
@@ -228,24 +251,32 @@ def srgan_step(
     joint: bool = False, # D judges `hr` and `sr` in one batch
     g_learns: bool = True, # False: D's turn only
     clip: float = 0., # as for learn, of each network
+    slices: int = 1, # into how many `lr` and `hr` are cut
 ) -> dict: # losses, D's mean probabilities, the colour shift, and whether all gradients were `usable`, as tensors on the device
-    "One update of D, then one of G (k = 1, Sec. 3.2), from one forward pass of G."
-    with accelerator.autocast(): sr = g(lr)
+    "One update of D, then one of G (k = 1, Sec. 3.2)."
+    parts = in_slices(slices, lr, hr)
+    def draw(lr):
+        with accelerator.autocast(): return g(lr)
+    with torch.set_grad_enabled(g_learns and slices == 1): pictures = [draw(lr) for lr, _ in parts]
 
+    def d_turn(sr, hr):
+        with accelerator.autocast(): real, fake = d(torch.cat([hr, sr])).chunk(2) if joint else (d(hr), d(sr))
+        loss = discriminator_loss(real.float(), fake.float(), kind)
+        return loss, dict(d_loss=loss, p_real=real.float().sigmoid().mean(), p_fake=fake.float().sigmoid().mean(), shift=colour_shift(sr, hr))
     d.requires_grad_(True) # D learns, G is fixed: sr is cut off
-    with accelerator.autocast(): real, fake = d(torch.cat([hr, sr.detach()])).chunk(2) if joint else (d(hr), d(sr.detach()))
-    d_loss = discriminator_loss(real.float(), fake.float(), kind)
-    usable = learn(accelerator, d, d_opt, d_loss, clip)
-    seen = dict(usable=usable, d_loss=d_loss, p_real=real.float().sigmoid().mean(), p_fake=fake.float().sigmoid().mean(), shift=colour_shift(sr.detach(), hr))
+    seen = learn(accelerator, d, d_opt, d_turn, [(sr.detach(), hr) for sr, (_, hr) in zip(pictures, parts)], clip)
     if not g_learns: return seen
 
-    d.requires_grad_(False) # G learns, D is fixed, but hands its gradient on
     judge = accelerator.unwrap_model(d) # D itself: no gradients to average over processes now
-    with accelerator.autocast(): content_term, judged = content(sr, hr), judge(torch.cat([hr, sr])).chunk(2)[1] if joint else judge(sr)
-    adversarial_term = adversarial_loss(judged.float(), kind)
-    g_loss = perceptual_loss(content_term, adversarial_term, weight)
-    usable = learn(accelerator, g, g_opt, g_loss, clip) & usable
-    return seen | dict(usable=usable, g_loss=g_loss, content=content_term, adversarial=adversarial_term)
+    def g_turn(sr, lr, hr):
+        if not sr.requires_grad: sr = draw(lr)
+        with accelerator.autocast(): content_term, judged = content(sr, hr), judge(torch.cat([hr, sr])).chunk(2)[1] if joint else judge(sr)
+        adversarial_term = adversarial_loss(judged.float(), kind)
+        loss = perceptual_loss(content_term, adversarial_term, weight)
+        return loss, dict(g_loss=loss, content=content_term, adversarial=adversarial_term)
+    d.requires_grad_(False) # G learns, D is fixed, but hands its gradient on
+    learned = learn(accelerator, g, g_opt, g_turn, [(sr, *part) for sr, part in zip(pictures, parts)], clip)
+    return seen | learned | dict(usable=seen["usable"] & learned["usable"])
 
 # %% ../nbs/07_training.ipynb #7c20f997
 def colour_shift(
@@ -372,9 +403,14 @@ class Run:
     def log(self,
         **values, # what JSON can hold: step, stage, losses, seconds
     ) -> None:
-        "Append one line to metrics.jsonl."
+        "Append one line to metrics.jsonl; tell the tracker, where there is one."
         if self.accelerator.is_main_process:
             with open(self.folder / "metrics.jsonl", "a") as file: file.write(json.dumps(values) + "\n")
+        self.accelerator.log({f"{values['stage']}/{key}": value for key, value in values.items() if isinstance(value, float)}, self._through(**values))
+
+    def _through(self, stage, step, **_) -> int:
+        "The step counted through both stages: some trackers refuse steps that start anew."
+        return step + (self.config.srresnet.length(len(self.store), self.config.batch) if stage == "srgan" else 0)
 
     def save(self,
         state: TrainState, # what to write
@@ -384,14 +420,27 @@ class Run:
         save_checkpoint(self.folder, state, self.config, self.seed)
         with atomic_path(self.folder / "generator.safetensors") as temporary:
             save_generator(state.ema, temporary, stage=state.stage, step=state.step, config=self.config.name)
-        with atomic_path(self.folder / "samples" / f"{state.stage}-{state.step:07d}.png") as temporary: self._draw_samples(state.ema, temporary)
+        with atomic_path(self.folder / "samples" / f"{state.stage}-{state.step:07d}.png") as temporary: _draw_samples(self, state.ema, temporary)
         if self.on_save: self.on_save(self.folder, state.stage, state.step)
 
-    @torch.no_grad()
-    def _draw_samples(self, ema, path) -> None:
-        "Rows: LR enlarged by bicubic, SR, HR; columns: the first crops of step 0."
-        lr, hr = make_pair(crop_batch(self.store, self.config.batch, self.seed, step=0)[:8].to(self.accelerator.device), self.config.scale)
-        save_image(torch.cat([enlarge(lr, self.config.scale), to_unit(ema(lr)), to_unit(hr)]), path, nrow=len(lr))
+# %% ../nbs/07_training.ipynb #d3906dc2
+def draw_pair(
+    run: Run, # photos, batch, seed, device
+    step: int, # the training step
+    *share: int, # rank and world, as for crop_batch; all of the batch if not given
+) -> tuple[Tensor, Tensor]: # LR in [0, 1] and HR in [-1, 1], on the device
+    "The crops of a step."
+    def placed(x):
+        if run.accelerator.device.type == "cuda": x = x.pin_memory()
+        return x.to(run.accelerator.device, non_blocking=True)
+    hr, lr = (draw(run.store, run.config.batch, run.seed, step, *share) for draw in (crop_batch, lr_batch))
+    return make_pair(placed(hr), run.config.scale, None if lr is None else placed(lr))
+
+@torch.no_grad()
+def _draw_samples(run: Run, ema: Generator, path) -> None:
+    "Rows: LR enlarged by bicubic, SR, HR; columns: the first crops of step 0."
+    lr, hr = (x[:8] for x in draw_pair(run, step=0))
+    save_image(torch.cat([enlarge(lr, run.config.scale), to_unit(ema(lr)), to_unit(hr)]), path, nrow=len(lr))
 
 # %% ../nbs/07_training.ipynb #ddabdb45
 def read_metrics(
@@ -410,8 +459,9 @@ def _cut_metrics(run: Run, state: TrainState | None) -> None:
 
 # %% ../nbs/07_training.ipynb #303e8c13
 def _photos_digest(store: PhotoStore) -> str:
-    "A fingerprint of what the crops depend on: names and sizes."
-    return hashlib.sha256(json.dumps([store.names, store.sizes.tolist()]).encode()).hexdigest()[:16]
+    "A fingerprint of what the crops depend on: names and sizes, and whether LR is given or made."
+    made = [] if store.lr_pixels is None else ["LR given"]
+    return hashlib.sha256(json.dumps([store.names, store.sizes.tolist(), *made]).encode()).hexdigest()[:16]
 
 def _record(run: Run) -> dict:
     "What train.json says of a run."
@@ -445,12 +495,16 @@ def make_step(
 ) -> Callable: # of `lr` and `hr`: one update, giving the losses
     "The step function of the state's stage, with networks and optimisers placed by Accelerate."
     config, accelerator = run.config, run.accelerator
-    g, g_opt = accelerator.prepare(state.g.train(), state.g_opt)
+    g, g_opt = _prepare(run, state.g, state.g_opt)
     if run.compile: g = torch.compile(g)
-    if state.stage == "srresnet": return lambda lr, hr: srresnet_step(accelerator, g, g_opt, lr, hr, config.clip)
-    d, d_opt = accelerator.prepare(state.d.train(), state.d_opt)
+    if state.stage == "srresnet": return lambda lr, hr: srresnet_step(accelerator, g, g_opt, lr, hr, config.clip, config.accumulate)
+    d, d_opt = _prepare(run, state.d, state.d_opt)
     content = content_loss(config, run.vgg)
-    return lambda lr, hr: srgan_step(accelerator, g, d, g_opt, d_opt, lr, hr, content, config.adversarial, config.adversarial_weight, config.joint, state.step >= config.d_warmup, config.clip)
+    return lambda lr, hr: srgan_step(accelerator, g, d, g_opt, d_opt, lr, hr, content, config.adversarial, config.adversarial_weight, config.joint, state.step >= config.d_warmup, config.clip, config.accumulate)
+
+def _prepare(run: Run, model: nn.Module, opt) -> tuple:
+    if run.config.sync_batchnorm and run.accelerator.num_processes > 1: model = nn.SyncBatchNorm.convert_sync_batchnorm(model) # the same parameters, other layers
+    return run.accelerator.prepare(model.train(), opt)
 
 # %% ../nbs/07_training.ipynb #3175e668
 def set_rates(
@@ -469,11 +523,9 @@ def run_step(
 ) -> dict: # what it returns
     "Draw the crops of a step, make the pair, update, average. A step without a usable gradient leaves BatchNorm's statistics as they were, too."
     config, accelerator = run.config, run.accelerator
-    hr = crop_batch(run.store, config.batch, run.seed, state.step, accelerator.process_index, accelerator.num_processes)
-    if accelerator.device.type == "cuda": hr = hr.pin_memory() # so that the copy runs beside the computation
     statistics = [b for model in (state.g, state.d) if model is not None for b in model.buffers() if b.is_floating_point()]
     before = [b.clone() for b in statistics]
-    seen = one_step(*make_pair(hr.to(accelerator.device, non_blocking=True), config.scale))
+    seen = one_step(*draw_pair(run, state.step, accelerator.process_index, accelerator.num_processes))
     for b, old in zip(statistics, before): b.copy_(torch.where(seen["usable"], b, old))
     update_ema(state.ema, state.g, config.ema, state.step)
     state.step += 1
@@ -510,17 +562,19 @@ def run_stage(
     config, stage = run.config, getattr(run.config, state.stage)
     steps = stage.length(len(run.store), config.batch)
     one_step, started, logged, usable, in_a_row = make_step(run, state), time.perf_counter(), state.step, [], 0
-    with stop_request() as asked_to_stop, tqdm(total=steps, initial=state.step, desc=state.stage, disable=None) as bar:
+    alone = run.accelerator.num_processes == 1
+    with stop_request() as asked_to_stop, progress(total=steps, initial=state.step, desc=state.stage) as bar:
         while state.step < steps:
             rate = learning_rate(stage, state.step, steps)
             set_rates(state, rate, rate * config.d_rate)
             seen = run_step(run, state, one_step)
             usable.append(seen.pop("usable")); bar.update()
-            last, stopping = state.step == steps, asked_to_stop()
+            last = state.step == steps
             logging = last or state.step % config.log_every == 0
+            stopping = asked_to_stop() if alone else logging and _together(run.accelerator, asked_to_stop())
             saving = last or stopping or state.step % config.save_every == 0
             if logging:
-                values = {key: loss.item() for key, loss in seen.items()} # here the CPU waits for the device
+                values = {key: value.item() for key, value in run.accelerator.reduce(seen, "mean").items()} # here the CPU waits for the device
                 seconds, started, logged = (time.perf_counter() - started) / (state.step - logged), time.perf_counter(), state.step
                 run.log(step=state.step, stage=state.stage, rate=rate, **dict.fromkeys(("g_loss", "d_loss", "content", "adversarial")) | values, seconds=seconds)
                 bar.set_postfix({key: f"{value:.4f}" for key, value in values.items()})
@@ -528,6 +582,10 @@ def run_stage(
             if saving: run.save(state)
             if stopping: return last
     return True
+
+def _together(accelerator: Accelerator, asked: bool) -> bool:
+    "Whether any of the processes was asked."
+    return accelerator.reduce(torch.tensor(float(asked), device=accelerator.device), "sum").item() > 0
 
 # %% ../nbs/07_training.ipynb #71cf1bc2
 def _newest_state(run: Run) -> TrainState | None:
@@ -587,6 +645,13 @@ def claim(
     try: yield
     finally: lock.release()
 
+def _flat(values: dict, prefix: str = "") -> dict:
+    "Nested settings as a tracker takes them: numbers and strings under dotted names."
+    flat = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value if isinstance(value, (int, float, str)) else str(value)}
+    return flat
+
 def _train_claimed(run: Run, stages: tuple, start: dict | None, resume: bool) -> None:
     "What `train` does once the folder is its own."
     found = _newest_state(run) if resume else None
@@ -594,8 +659,15 @@ def _train_claimed(run: Run, stages: tuple, start: dict | None, resume: bool) ->
         (run.folder / "samples").mkdir(exist_ok=True)
         with atomic_path(run.folder / "train.json") as temporary: temporary.write_text(json.dumps(_record(run), indent=1))
         if resume: _cut_metrics(run, found)
+    run.accelerator.init_trackers("srgan_nb", _flat(asdict(run.config)))
     try: run_stages(run, stages, start, found)
     except (OSError, SafetensorError) as error: raise OSError(f"{run.folder}: {error}. {_last_whole(run)}put right what is wrong and go on with --resume") from error
+
+# %% ../nbs/07_training.ipynb #135d7b31
+def _check_shares(config: Config, accelerator: Accelerator) -> None:
+    world = accelerator.num_processes
+    if config.batch % (world * config.accumulate): raise ValueError(f"a batch of {config.batch} cannot be cut into {config.accumulate} slices for each of {world} processes; choose a multiple of {world * config.accumulate}")
+    if config.sync_batchnorm and world > 1 and accelerator.device.type != "cuda": raise ValueError(f"PyTorch synchronises BatchNorm on CUDA devices only, not on {accelerator.device.type}; train without sync_batchnorm")
 
 # %% ../nbs/07_training.ipynb #d811622f
 def train(
@@ -612,6 +684,8 @@ def train(
     compile: bool = False, # compile the generator: slow to start, faster after
     strict: bool = False, # refuse to start where any photo cannot be used
     cache=None, # a folder for the decoded photos, as for PhotoStore
+    lr_dir=None, # a folder of the photos' LR versions, as for PhotoStore; None: LR is made
+    track: str | None = None, # where to send the metrics, beside metrics.jsonl: `tensorboard`, or another tracker Accelerate knows
     on_save: Callable | None = None, # called after each save with the run folder, the stage and the step; to evaluate, say
 ) -> Path: # the run folder: checkpoints, metrics.jsonl, samples/, train.json, generator.safetensors
     "Train SRResNet, SRGAN or one after the other. Raises, with what to do: `ValueError` for a folder that holds a run or belongs to a running one, no usable photos, weights that do not fit; `FloatingPointError` as count_unusable; `OSError` for a full disk or a folder that is gone."
@@ -623,20 +697,24 @@ def train(
     stages = STAGES if stage == "both" else (stage,)
     if isinstance(data, (str, Path)) and folder.resolve().is_relative_to(Path(data).resolve()):
         raise ValueError(f"{folder} lies inside the photos' folder {data}, so its sample pictures would become photos; choose a run folder outside")
-    store = data if isinstance(data, PhotoStore) else PhotoStore(data, config.crop, strict, cache)
+    store = data if isinstance(data, PhotoStore) else PhotoStore(data, config.crop, strict, cache, lr_dir, config.scale)
     if resume and record["photos_digest"] != _photos_digest(store):
-        raise ValueError(f"{folder} was begun with other photos ({record['photos']}); to go on with these, start a new run with --init {folder}")
+        raise ValueError(f"{folder} was begun with other photos ({record['photos']}); or with LR versions where there were none, or the other way round; to go on with these, start a new run with --init {folder}")
     if not any(getattr(config, name).length(len(store), config.batch) for name in stages):
         raise ValueError(f"configuration {config.name!r} has no steps for stage {stage!r}; give --steps")
-    accelerator = make_accelerator(device, precision)
+    accelerator = make_accelerator(device, precision, track, folder)
+    _check_shares(config, accelerator)
     if accelerator.device.type == "cpu": keep_freed_memory()
     run = Run(config, folder, store, seed, accelerator, _vgg_for(config, stages, vgg, accelerator.device), compile, on_save)
     start = _start_from(init, config, stages[0]) if init and not (resume and checkpoints(folder)) else None
     for name, reason in store.skipped.items(): accelerator.print(f"skipped {name}: {reason}")
     folder.mkdir(parents=True, exist_ok=True)
+    accelerator.wait_for_everyone() # all have seen the folder as it was
     with claim(folder) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process and read_record(folder) != record: raise ValueError(f"{folder}: another process has just begun a run there; choose another folder")
         _train_claimed(run, stages, start, resume)
+    for tracker in accelerator.trackers: tracker.finish()
+    accelerator.wait_for_everyone() # all find it finished
     return folder
 
 # %% ../nbs/07_training.ipynb #b2e37b92

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['pick_device', 'computes_bf16', 'pick_precision', 'set_seed', 'to_signed', 'to_unit', 'to_8bit', 'to_photo_mode',
            'open_photo', 'photo_to_8bit', 'photo_to_tensor', 'tensor_to_photo', 'enlarge', 'atomic_path', 'c_function',
-           'show_images', 'slider']
+           'progress', 'show_images', 'slider']
 
 # %% ../nbs/01_utils.ipynb #7a65594b
 import base64
@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
+from tqdm import tqdm
 
 # %% ../nbs/01_utils.ipynb #19135855
 def pick_device(
@@ -160,6 +161,14 @@ def c_function(
     "A function of Linux's C library."
     try: return getattr(ctypes.CDLL("libc.so.6"), name)
     except (OSError, AttributeError): return None
+
+# %% ../nbs/01_utils.ipynb #06600dec
+def progress(
+    items=None, # what is gone through; None where `update` is called by hand
+    **options, # tqdm's: `desc`, `total`, `initial`, ...
+) -> tqdm: # the bar, and an iterator of `items`
+    "A progress bar on stderr where that is a terminal."
+    return tqdm(items, disable=True if os.environ.get("TQDM_DISABLE") else None, **options)
 
 # %% ../nbs/01_utils.ipynb #0a708a6c
 def show_images(

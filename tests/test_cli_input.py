@@ -94,7 +94,7 @@ def test_existing_output_stays(srgan, photos, tmp_path, weights):
     (tmp_path / "out.png").write_text("precious")
     one_line(srgan("upscale", photos / "coffee.png", "-o", tmp_path / "out.png", "--weights", weights), "--overwrite")
     assert (tmp_path / "out.png").read_text() == "precious"
-    one_line(srgan("upscale", photos / "coffee.png", "-o", photos / "coffee.png", "--weights", weights, "--overwrite"), "the photo itself")
+    one_line(srgan("upscale", photos / "coffee.png", "-o", photos / "coffee.png", "--weights", weights, "--overwrite"), "the source itself")
 
 
 def test_weights_that_are_none(srgan, photos, tmp_path):
