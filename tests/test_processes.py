@@ -111,3 +111,24 @@ def test_sigterm_stops_both_at_the_same_step(script, tmp_path):
 def test_synchronised_batchnorm_is_refused_without_cuda(script, tmp_path):
     out, err = launch(script, as_json(replace(CONFIG, sync_batchnorm=True)), tmp_path / "run").communicate(timeout=60)
     assert "synchronises BatchNorm on CUDA devices only" in err and not (tmp_path / "run").exists()
+
+
+CLI = "-m", "srgan_nb.cli"
+
+
+def test_upscale_shares_the_photos(srgan, photos, weights, tmp_path):
+    "Three photos and one that is none: the same files as by one process, and a failure of one is the failure of all."
+    assert srgan("upscale", photos, "-o", tmp_path / "one", "--weights", weights, "--device", "cpu").exit_code == 0
+    finish(launch(*CLI, "upscale", photos, "-o", tmp_path / "two", "--weights", weights, "--device", "cpu"))
+    contents = lambda folder: {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()}
+    assert contents("two") == contents("one") and len(contents("two")) == 3
+    (photos / "fake.png").write_text("not a photo")
+    failing = launch(*CLI, "upscale", photos, "-o", tmp_path / "three", "--weights", weights, "--device", "cpu")
+    _, err = failing.communicate(timeout=120)
+    assert failing.returncode != 0 and err.count("fake.png: not a picture") == 1 and contents("three") == contents("one")
+
+
+def test_evaluate_shares_the_photos(srgan, photos, weights, tmp_path):
+    for n, run in dict(one=lambda *a: srgan(*a), two=lambda *a: finish(launch(*CLI, *a))).items():
+        run("evaluate", photos, "--weights", weights, "--device", "cpu", "--json", tmp_path / f"{n}.json")
+    assert json.loads((tmp_path / "two.json").read_text()) == json.loads((tmp_path / "one.json").read_text())

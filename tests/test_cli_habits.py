@@ -1,0 +1,96 @@
+"""The command, as people who live on a command line expect it."""
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from srgan_nb import __version__
+
+SRGAN = [sys.executable, "-m", "srgan_nb.cli"]
+COMMANDS = ["upscale", "train", "evaluate", "plot", "compare", "export", "demo"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_with_examples_of_that_command(srgan, command):
+    "And their options are options it has."
+    text = srgan(command, "--help").stdout
+    before, after = text.split("Examples:")
+    assert f"srgan {command}" in after or f"srgan_nb.cli {command}" in after
+    assert set(re.findall(r"(?<=\s)--[a-z][a-z-]+", after)) - {"--nproc"} <= set(re.findall(r"--[a-z-]+", before)) | {"--nproc_per_node"}
+
+
+def test_help_says_what_exit_codes_mean(srgan):
+    text = " ".join(srgan("--help").stdout.split())
+    assert "0 all was done; 1 something could not be done, and stderr says what; 2 wrong usage" in text
+    assert all(command in text for command in COMMANDS)
+    assert srgan("--version").stdout.strip() == f"srgan_nb {__version__}"
+
+
+@pytest.mark.parametrize("shell, variables", [("bash", dict(COMP_WORDS="srgan comp", COMP_CWORD="1")), ("zsh", dict(_TYPER_COMPLETE_ARGS="srgan comp")), ("fish", dict(_TYPER_COMPLETE_ARGS="srgan comp", _TYPER_COMPLETE_FISH_ACTION="get-args"))])
+def test_shells_complete_commands(shell, variables):
+    done = subprocess.run(["srgan"], capture_output=True, text=True, env=os.environ | dict(_SRGAN_COMPLETE=f"complete_{shell}") | variables)
+    assert "compare" in done.stdout and "export" not in done.stdout, done.stderr
+
+
+def test_quiet_says_only_what_went_wrong(srgan, photos, weights, tmp_path):
+    (photos / "fake.png").write_text("not a photo")
+    result = srgan("upscale", photos, "-o", tmp_path / "out", "--weights", weights, "--quiet")
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
+    result = srgan("train", "--data", photos, "--out", tmp_path / "run", "--steps", 1, "--device", "cpu", "-q")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_pipes_carry_pictures(photos, weights, tmp_path):
+    "From a shell, with nothing but the picture on stdout."
+    with open(photos / "coffee.png", "rb") as small: done = subprocess.run([*SRGAN, "upscale", "-", "-o", "-", "--weights", str(weights)], stdin=small, capture_output=True)
+    (tmp_path / "large.png").write_bytes(done.stdout)
+    assert (done.returncode, done.stderr) == (0, b"") and Image.open(tmp_path / "large.png").size == (480, 400)
+    broken = subprocess.run([*SRGAN, "upscale", "-", "-o", "-", "--weights", str(weights)], input=b"no picture", capture_output=True)
+    assert broken.returncode == 1 and broken.stdout == b"" and b"not a picture" in broken.stderr
+
+
+def test_patterns_and_folders_by_pattern(srgan, photos, weights, tmp_path):
+    (tmp_path / "photos-2").mkdir(); (photos / "rocket.png").exists()
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos-2/dot.png")
+    srgan("upscale", tmp_path / "photos*", "-o", tmp_path / "all", "--weights", weights)
+    assert {path.name for path in (tmp_path / "all").iterdir()} == {path.name for path in photos.iterdir()} | {"dot.png"}
+    result = srgan("upscale", tmp_path / "*.jpg", "-o", tmp_path / "none/", "--weights", weights)
+    assert result.exit_code == 1 and "nothing matches" in result.stderr
+
+
+def test_json_on_stdout_is_nothing_but_json(srgan, photos, weights):
+    report = json.loads(srgan("evaluate", photos, "--weights", weights, "--json", "-").stdout)
+    assert report["n"] == len(report["images"]) == 3
+
+
+@pytest.mark.parametrize("scale", [2, 8])
+def test_other_scales_train_and_enlarge(srgan, photos, tmp_path, scale):
+    run = tmp_path / "run"
+    assert srgan("train", "--data", photos, "--out", run, "--scale", scale, "--steps", 2, "--device", "cpu").exit_code == 0
+    assert srgan("upscale", photos / "coffee.png", "-o", tmp_path / "large.png", "--weights", run, "--scale", scale).exit_code == 0
+    assert Image.open(tmp_path / "large.png").size == (120 * scale, 100 * scale)
+    assert srgan("evaluate", photos, "--weights", run).exit_code == 0
+    other = srgan("upscale", photos / "coffee.png", "-o", tmp_path / "other.png", "--weights", run, "--scale", 4)
+    assert other.exit_code == 1 and f"enlarges {scale} times, not 4" in other.stderr
+    again = srgan("train", "--data", photos, "--out", run, "--resume", "--scale", 4, "--steps", 4, "--device", "cpu")
+    assert again.exit_code == 1 and f"'scale': {scale}" in again.stderr
+
+
+def test_a_scale_no_network_has(srgan, photos, tmp_path):
+    result = srgan("train", "--data", photos, "--out", tmp_path / "run", "--scale", 3, "--steps", 1)
+    assert result.exit_code == 1 and "2, 4, 8" in result.stderr
+
+
+def test_lr_of_ones_own(srgan, photos, tmp_path):
+    "Trained on pairs; resuming without them is refused."
+    (tmp_path / "lr").mkdir()
+    for path in photos.iterdir(): Image.open(path).resize((30, 25)).save(tmp_path / "lr" / f"{path.stem}x4.png")
+    train = lambda *more: srgan("train", "--data", photos, "--out", tmp_path / "run", "--stage", "srresnet", "--device", "cpu", *more)
+    assert train("--lr-dir", tmp_path / "lr", "--steps", 2).exit_code == 0
+    assert train("--lr-dir", tmp_path / "lr", "--steps", 4, "--resume").exit_code == 0
+    without = train("--steps", 6, "--resume")
+    assert without.exit_code == 1 and "LR versions" in without.stderr
