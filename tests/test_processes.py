@@ -132,3 +132,24 @@ def test_evaluate_shares_the_photos(srgan, photos, weights, tmp_path):
     for n, run in dict(one=lambda *a: srgan(*a), two=lambda *a: finish(launch(*CLI, *a))).items():
         run("evaluate", photos, "--weights", weights, "--device", "cpu", "--json", tmp_path / f"{n}.json")
     assert json.loads((tmp_path / "two.json").read_text()) == json.loads((tmp_path / "one.json").read_text())
+
+
+def by_function(launcher, config, run, tmp_path):
+    "As from a notebook's first cell: a fresh process, a function, a launcher of Accelerate."
+    path = tmp_path / "function.py"
+    path.write_text(TRAIN.replace("train(Config", "def work(): train(Config") + f"\nif __name__ == '__main__':\n    from accelerate import debug_launcher, notebook_launcher\n    {launcher}\n")
+    subprocess.run([sys.executable, path, as_json(config), str(run)], check=True, capture_output=True, timeout=240, env=os.environ | dict(OMP_NUM_THREADS="1"))
+
+
+def test_launched_from_a_function(alone, tmp_path):
+    "debug_launcher is Accelerate's stand-in on CPU for several processes by notebook_launcher, which itself starts one there."
+    by_function("debug_launcher(work, num_processes=2)", CONFIG, tmp_path / "two", tmp_path)
+    assert read_record(tmp_path / "two")["processes"] == 2 and close(alone, tmp_path / "two")
+    by_function("notebook_launcher(work, num_processes=1)", replace(CONFIG, accumulate=2), tmp_path / "one", tmp_path)
+    assert same_tensors(alone, tmp_path / "one")
+
+
+def test_accelerate_launch(script, alone, tmp_path):
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", script, as_json(replace(CONFIG, accumulate=2)), tmp_path / "run"]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True, timeout=240, env=os.environ | dict(OMP_NUM_THREADS="1"))
+    assert same_tensors(alone, tmp_path / "run")
