@@ -75,7 +75,7 @@ class Wrapped(nn.Module):
         super().__init__()
         self.generator, self.takes, self.tanh, self.gives = generator, takes, tanh, gives
         self.n_blocks, self.channels, self.scale = generator.n_blocks, generator.channels, generator.scale
-        for name, numbers in dict(m=takes.mean, s=takes.std, mean=gives.mean, std=gives.std).items():
+        for name, numbers in dict(in_mean=takes.mean, in_std=takes.std, out_mean=gives.mean, out_std=gives.std).items():
             self.register_buffer(name, torch.tensor(numbers).view(3, 1, 1))
 
     @property
@@ -87,14 +87,14 @@ class Wrapped(nn.Module):
         lr: Tensor, # `(N, 3, H, W)`, RGB in [0, 1]
     ) -> Tensor: # `(N, channels, H, W)`
         "The generator's first half, on numbers in its own range."
-        return self.generator.features((lr - self.m) / self.s)
+        return self.generator.features((lr - self.in_mean) / self.in_std)
 
     def render(self,
         maps: Tensor, # `(N, channels, H, W)`
     ) -> Tensor: # `(N, 3, scale*H, scale*W)`, in [-1, 1]
         "The generator's second half, and what its numbers mean."
         numbers = self.generator.render(maps)
-        return 2 * (self.mean + self.std * (numbers.tanh() if self.tanh else numbers)) - 1
+        return 2 * (self.out_mean + self.out_std * (numbers.tanh() if self.tanh else numbers)) - 1
 
     def forward(self,
         lr: Tensor, # `(N, 3, H, W)`, RGB in [0, 1]
@@ -131,7 +131,7 @@ LAYOUTS = {
     "Lornatang/SRGAN-PyTorch": Layout( # shared slopes; output in [0, 1], clamped
         "conv1.0 conv1.1", "trunk.{b}.rcb.0 trunk.{b}.rcb.1 trunk.{b}.rcb.2 trunk.{b}.rcb.3 trunk.{b}.rcb.4",
         "conv2.0 conv2.1", "upsampling.{s}.upsample_block.0 - upsampling.{s}.upsample_block.2", "conv3"),
-    "Lornatang/SRGAN-PyTorch, spring 2022": Layout( # the same, other names
+    "Lornatang/SRGAN-PyTorch (April 2022)": Layout( # the same under other names, April to September 2022
         "conv_block1.0 conv_block1.1", "trunk.{b}.rcb.0 trunk.{b}.rcb.1 trunk.{b}.rcb.2 trunk.{b}.rcb.3 trunk.{b}.rcb.4",
         "conv_block2.0 conv_block2.1", "upsampling.{s}.upsample_block.0 - upsampling.{s}.upsample_block.2", "conv_block3"),
     "sgrvinod/a-PyTorch-Tutorial-to-Super-Resolution": Layout( # biases, shared slopes, ImageNet's normalisation at the input
@@ -178,6 +178,7 @@ def _plain(tensors: dict) -> dict:
     "Tensors on the CPU, in double precision so that folding costs nothing, without a prefix that all names share."
     for key, t in tensors.items():
         if not isinstance(t, Tensor): raise ValueError(f"{key!r} is a {type(t).__name__}, not a tensor: give the generator's state dict itself, such as checkpoint['state_dict']")
+    tensors = {key: t for key, t in tensors.items() if key != "n_averaged"} # a counter of torch's AveragedModel
     for prefix in PREFIXES:
         if tensors and all(key.startswith(prefix) for key in tensors): return _plain(tensors_under(tensors, prefix))
     return {key: t.detach().cpu().double() if t.is_floating_point() else t.cpu() for key, t in tensors.items()}
@@ -243,7 +244,7 @@ def _translate(tensors: dict, layout: Layout, n_blocks: int, steps: int, channel
         put(first, dict(weight=layer["weight"])); put(second, into_norm(_norm(tensors, names[second], c), layer["bias"], layout.eps))
     def step(name):
         layer = conv(f"{name}.0", 4 * c, c, 3, 3)
-        if names[f"{name}.norm"] != "-": layer = into_conv(layer, _norm(tensors, names[f"{name}.norm"], 4 * c), EPS)
+        if names[f"{name}.norm"] != "-": layer = into_conv(layer, _norm(tensors, names[f"{name}.norm"], 4 * c), EPS) # the one layout that has it leaves its eps alone there
         put(f"{name}.0", {key: torch_order(t) for key, t in layer.items()} if layout.tensorflow else layer); slopes(f"{name}.2")
     put("head.0", conv("head.0", c, 3, 9, 9)); slopes("head.1")
     for body in (f"blocks.{b}.body" for b in range(n_blocks)):
@@ -288,7 +289,7 @@ def read_keras(
         for group in (root[_text(name)] for name in root.attrs["layer_names"]):
             arrays = {_text(name).rpartition("/")[2].removesuffix(":0"): torch.from_numpy(group[name][()]) for name in group.attrs["weight_names"]}
             if not arrays: continue
-            kinds = {KERAS[key][0] if key in KERAS else None for key in arrays}
+            kinds = {KERAS[key][0] if key in KERAS and (key != "kernel" or array.ndim == 4) else None for key, array in arrays.items()}
             if len(kinds) > 1 or None in kinds: raise ValueError(f"{group.name}: a layer with {', '.join(arrays)}; expected a convolution, a BatchNorm or a PReLU")
             kind = kinds.pop()
             tensors |= {f"{kind}.{counts[kind]}.{KERAS[key][1]}": _axes(array) for key, array in arrays.items()}
