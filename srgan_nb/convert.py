@@ -212,10 +212,11 @@ def recognise(
 def _layer(tensors: dict, name: str, needed: dict, optional: dict) -> dict:
     "The tensors of a layer; both arguments map a key to its shape, or shapes. Raises `ValueError` where one is missing, unknown or of another shape."
     layer, known = tensors_under(tensors, f"{name}."), needed | optional
-    for key in known.keys() | layer.keys():
+    for key in needed:
+        if key not in layer: raise ValueError(f"{name}.{key} is missing; there is: {', '.join(layer) or 'nothing'}")
+    for key, t in layer.items():
         if key not in known: raise ValueError(f"{name}.{key} is unknown; expected only {', '.join(known)}")
-        if key not in layer and key in needed: raise ValueError(f"{name}.{key} is missing; there is: {', '.join(layer) or 'nothing'}")
-        if key in layer and tuple(layer[key].shape) not in known[key]: raise ValueError(f"{name}.{key} has the shape {tuple(layer[key].shape)}; expected {' or '.join(map(str, known[key]))}")
+        if tuple(t.shape) not in known[key]: raise ValueError(f"{name}.{key} has the shape {tuple(t.shape)}; expected {' or '.join(map(str, known[key]))}")
     return layer
 
 def _conv(tensors: dict, name: str, *shape: int) -> dict:
@@ -265,9 +266,10 @@ def convert(
     known = layout if isinstance(layout, Layout) else LAYOUTS[layout or recognise(tensors)]
     n_blocks, steps, missing, unknown = _closest(known, tensors)
     if missing or unknown: raise ValueError(f"not this layout; the closest size has {n_blocks} blocks and {steps} sub-pixel steps; missing: {_few(missing)}; unknown: {_few(unknown)}")
-    channels = len(tensors[f"{layer_names(known, n_blocks, steps)['head.0']}.weight"])
+    channels = len(tensors.get(f"{layer_names(known, n_blocks, steps)['head.0']}.weight", ()))
+    ours = _translate(tensors, known, n_blocks, steps, channels)
     generator = Generator(n_blocks, channels, 2 ** steps)
-    generator.load_state_dict(_translate(tensors, known, n_blocks, steps, channels), strict=True)
+    generator.load_state_dict(ours, strict=True)
     if known.tanh or known.takes != UNIT: generator = Wrapped(generator, known.takes, known.tanh, known.gives if known.tanh else SIGNED)
     return generator.eval()
 
