@@ -17,7 +17,7 @@ NOTEBOOKS = notebooks(ROOT / "nbs")
 MODULES = [path.stem for path in sorted((ROOT / "srgan_nb").glob("*.py")) if not path.stem.startswith("_")]
 DOCMENT = re.compile(r"\s+\**\w+.*, # |\) -> .*: # ") # the description of a parameter, or of what is returned
 ALLOWED = dict(utils=set(), losses=set(), generator=set(), discriminator=set(), vgg=set(), data={"utils"}, metrics={"utils"},
-    training={"utils", "data", "losses", "generator", "discriminator", "vgg"}, inference={"utils", "generator"}, cli=set(MODULES))
+    training={"utils", "data", "losses", "generator", "discriminator", "vgg"}, inference={"utils", "generator"}, convert={"generator"}, cli=set(MODULES))
 
 
 def cells(path): return [(cell["cell_type"], "".join(cell["source"]), cell.get("outputs", [])) for cell in json.loads(path.read_text())["cells"]]
