@@ -116,11 +116,6 @@ class Config:
         "What `Generator(**architecture)` needs."
         return dict(n_blocks=self.n_blocks, channels=self.channels, scale=self.scale)
 
-    @property
-    def networks(self) -> dict: # the arguments of both networks
-        "What must stay the same during a run."
-        return self.architecture | dict(d_channels=self.d_channels)
-
 # %% ../nbs/07_training.ipynb #6a0fe02e
 PAPER = Config("paper", srresnet=Stage(1_000_000), srgan=Stage(200_000, schedule="drop"))
 
@@ -195,7 +190,7 @@ def new_state(
     for name, tensors in (start or {}).items(): state.models()[name].load_state_dict(tensors)
     return state
 
-# %% ../nbs/07_training.ipynb #cae7a04f
+# %% ../nbs/07_training.ipynb #e1dab914
 def in_slices(
     n: int, # how many
     *tensors: Tensor, # `(N, ...)` each
@@ -428,7 +423,7 @@ class Run:
         with atomic_path(self.folder / "samples" / f"{state.stage}-{state.step:07d}.png") as temporary: _draw_samples(self, state.ema, temporary)
         if self.on_save: self.on_save(self.folder, state.stage, state.step)
 
-# %% ../nbs/07_training.ipynb #74153532
+# %% ../nbs/07_training.ipynb #307a95fe
 def draw_pair(
     run: Run, # photos, batch, seed, device
     step: int, # the training step
@@ -668,7 +663,11 @@ def _train_claimed(run: Run, stages: tuple, start: dict | None, resume: bool) ->
     try: run_stages(run, stages, start, found)
     except (OSError, SafetensorError) as error: raise OSError(f"{run.folder}: {error}. {_last_whole(run)}put right what is wrong and go on with --resume") from error
 
-# %% ../nbs/07_training.ipynb #07faab07
+# %% ../nbs/07_training.ipynb #5a71df63
+def _check_networks(folder: Path, begun: Config, asked: Config) -> None:
+    of = lambda config: config.architecture | dict(d_channels=config.d_channels)
+    if of(begun) != of(asked): raise ValueError(f"{folder} trains networks of {of(begun)}; configuration {asked.name!r} asks for {of(asked)}; start a new run for those")
+
 def _check_shares(config: Config, accelerator: Accelerator) -> None:
     world = accelerator.num_processes
     if config.batch % (world * config.accumulate): raise ValueError(f"a batch of {config.batch} cannot be cut into {config.accumulate} slices for each of {world} processes; choose a multiple of {world * config.accumulate}")
@@ -703,8 +702,7 @@ def train(
     if isinstance(data, (str, Path)) and folder.resolve().is_relative_to(Path(data).resolve()):
         raise ValueError(f"{folder} lies inside the photos' folder {data}, so its sample pictures would become photos; choose a run folder outside")
     store = data if isinstance(data, PhotoStore) else PhotoStore(data, config.crop, strict, cache, lr_dir, config.scale)
-    if resume and (begun := Config.from_dict(record["config"])).networks != config.networks:
-        raise ValueError(f"{folder} trains networks of {begun.networks}; configuration {config.name!r} asks for {config.networks}; start a new run for those")
+    if resume: _check_networks(folder, Config.from_dict(record["config"]), config)
     if resume and record["photos_digest"] != _photos_digest(store):
         raise ValueError(f"{folder} was begun with other photos ({record['photos']}); or with LR versions where there were none, or the other way round; to go on with these, start a new run with --init {folder}")
     if not any(getattr(config, name).length(len(store), config.batch) for name in stages):
