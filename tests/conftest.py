@@ -77,7 +77,7 @@ def site(tmp_path_factory):
     "The preview of the whole site, built in a copy of what is committed or about to be."
     pytest.importorskip("smalldocs")
     copy = tmp_path_factory.mktemp("site") / "project"
-    shutil.copytree(ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", "_proc", "_docs", "celeba-runs", "ablation-runs", "srgan-demo"))
+    shutil.copytree(ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", "_proc", "_docs", "celeba-runs", "photo-runs", "ablation-runs", "srgan-demo"))
     stage = "from nbdev.quarto import refresh_quarto_yml\nfrom nbdev.serve import proc_nbs\nif __name__ == '__main__': refresh_quarto_yml(); proc_nbs()" # as nbdev_docs begins
     for command in (["-c", stage], ["-m", "smalldocs.cli", "render", "_proc"], ["tools/llms.py", "_proc/_docs"]):
         done = subprocess.run([sys.executable, *command], cwd=copy, capture_output=True, text=True)
