@@ -65,7 +65,7 @@ def _silence() -> Iterator[None]:
         with redirect_stdout(StringIO()): yield
     finally: os.environ["TQDM_DISABLE"] = before
 
-# %% ../nbs/09_cli.ipynb #d1c666b8
+# %% ../nbs/09_cli.ipynb #d2728b5c
 def photos_in(
     given: list, # paths: files, folders, patterns with `*`, `?` or `[`, or `-` for stdin
     spool: Path, # a folder for what comes from stdin
@@ -104,7 +104,7 @@ def is_clip(
     from srgan_nb.inference import VIDEO_SUFFIXES
     return path.suffix.lower() in VIDEO_SUFFIXES
 
-# %% ../nbs/09_cli.ipynb #f861bdac
+# %% ../nbs/09_cli.ipynb #c4977660
 def my_part(
     items: list, # the same in all processes
     device: str, # `auto`, `cpu`, `cuda` or `mps`
@@ -126,7 +126,7 @@ def together(
 def _launched() -> bool: return int(os.environ.get("WORLD_SIZE", 1)) > 1
 def _first() -> bool: return int(os.environ.get("RANK", 0)) == 0
 
-# %% ../nbs/09_cli.ipynb #1ff83714
+# %% ../nbs/09_cli.ipynb #90d2fbc2
 def _upscaler(weights: str, scale: Optional[int], **options):
     from srgan_nb.inference import Upscaler
     upscaler = Upscaler.from_pretrained(weights, **options)
@@ -173,7 +173,7 @@ def upscale(
             typer.get_binary_stream("stdout").write(target.read_bytes()) if out == "-" else typer.echo(target)
         if together(failed): raise typer.Exit(1) # all processes at once: the launcher ends the others when one fails
 
-# %% ../nbs/09_cli.ipynb #38a28714
+# %% ../nbs/09_cli.ipynb #e60a8bb6
 def _with_steps(config, stage: str, steps: int):
     "`config` with that many steps in the stages it has, or in the one that is asked for by name."
     def resized(name):
@@ -327,7 +327,7 @@ def _save_figure(figure, path: Path) -> None:
     import matplotlib.pyplot as plt
     figure.savefig(path, dpi=100); plt.close(figure)
 
-# %% ../nbs/09_cli.ipynb #9d695ddf
+# %% ../nbs/09_cli.ipynb #6fd803ad
 @app.command(epilog=_examples("srgan compare srresnet srgan -o compare.png", "srgan compare srgan run/ --photo face.png --box 0.3 0.2 0.6 0.5 -o face-compare.png"))
 def compare(
     weights: Annotated[list[str], typer.Argument(help="What to compare: srgan, srresnet, generator files, run folders, hub ids.")],

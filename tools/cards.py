@@ -28,8 +28,12 @@ FIGURES = { # notebook -> label of a figure, and the part of it: left, top, righ
     "06_vgg": ("fig-maps", (0.16, 0.1, 0.42, 0.46)),
     "07_training": ("fig-curves", (0, 0, 0.27, 1)),
     "tutorials/celeba": ("fig-side-by-side", (0.34, 0.22, 0.665, 0.95)),
+    "tutorials/your_photos": ("fig-before-after", (0.405, 0.11, 0.795, 0.96)),
+    "tutorials/your_data": ("fig-ten", (0.41, 0.09, 0.79, 0.45)),
+    "tutorials/several_gpus": ("fig-batch", (0.0, 0.0, 0.75, 1.0)),
     "08_inference": ("fig-upscale", (0.26, 0.17, 0.74, 0.93)),
     "09_cli": ("fig-demo", (0.605, 0.12, 0.795, 0.95)),
+    "10_convert": ("fig-theirs", (0.40, 0.12, 0.80, 0.95)),
     "results": ("fig-wins", (0.61, 0.17, 0.99, 0.97)),
     "ablation": ("fig-ways", (0.4, 0.33, 0.98, 0.875)),
     "performance": ("fig-inference-speed", (0, 0, 0.7, 1)),
@@ -57,10 +61,10 @@ def before_after(name: str, box: tuple, size: tuple) -> Image.Image:
 def letters(size: int, family="DejaVu Sans", weight="normal"): return ImageFont.truetype(font_manager.findfont(font_manager.FontProperties(family=family, weight=weight)), size)
 
 
-def names(size: tuple) -> Image.Image:
-    "The names of some functions, for the reference."
+def words(size: tuple, lines: list) -> Image.Image:
+    "Eight short lines, for pages without a figure."
     picture = Image.new("RGB", size, PAPER)
-    ImageDraw.Draw(picture).multiline_text((28, 18), "\n".join(utils.__all__[4:12]), fill=INK, font=letters(20, "DejaVu Sans Mono"), spacing=6)
+    ImageDraw.Draw(picture).multiline_text((28, 18), "\n".join(lines), fill=INK, font=letters(20, "DejaVu Sans Mono"), spacing=6)
     return picture
 
 
@@ -78,7 +82,8 @@ def shared() -> Image.Image:
 def main():
     size, images = (400, 250), ROOT / "nbs/images"
     cards = {name.split("/")[-1]: ImageOps.fit(_part(figure(name, label), box), size, Image.LANCZOS) for name, (label, box) in FIGURES.items()}
-    cards |= dict(gallery=before_after("chelsea", (0.22, 0.13, 0.62, 0.6), size), reference=names(size))
+    cards |= dict(gallery=before_after("chelsea", (0.22, 0.13, 0.62, 0.6), size), reference=words(size, utils.__all__[4:12]),
+        compatibility=words(size, ["Linux       tried", "torchrun    tried", "ONNX        tried", "DIV2K       tried", "pipes       tried", "two GPUs    written", "Windows     written", "Colab       written"]))
     (images / "cards").mkdir(exist_ok=True)
     for name, card in cards.items(): card.save(images / f"cards/{name}.webp", quality=72, method=6)
     shared().save(images / "card.jpg", quality=86)
