@@ -1,0 +1,5 @@
+// Whether this browser lends a GPU to computations.
+export async function hasWebGPU() {
+  try { return Boolean(await navigator.gpu?.requestAdapter()); }
+  catch { return false; }
+}

@@ -1,0 +1,249 @@
+// The page: it takes pictures and shows them; all computing happens in worker.js.
+import "../vendor/img-comparison-slider/index.js";
+import { form, title } from "./form.js";
+import { OPEN_LIMIT, advice, firstChoice, megapixels, sizes, spoken } from "./limits.js";
+import { SCALE } from "./tiles.js";
+
+const here = name => new URL(name, import.meta.url).href;
+const root = document.getElementById("srgan-try");
+root.innerHTML = form(here);
+const find = selector => root.querySelector(selector);
+const view = find(".try-view"), slider = find("img-comparison-slider"), settings = find(".try-settings"), progress = find("progress");
+const [before, after] = root.querySelectorAll("canvas");
+const pixels = Number(new URLSearchParams(location.search).get("pixels")) || undefined; // ?pixels=20000 makes tiles smaller, and needs less memory
+
+let worker, calls, backend, picture, shown; // picture: what was chosen; shown: what was made of it
+const rates = { wasm: 0.25e-3, webgpu: 0.02e-3 }; // seconds a pixel: guesses, until a run has measured it
+
+/* The worker. */
+
+function startWorker() {
+  worker = new Worker(here("worker.js"), { type: "module" });
+  calls = new Map();
+  worker.onmessage = ({ data }) => data.event ? EVENTS[data.event](data) : settle(data);
+  worker.onerror = event => { event.preventDefault(); for (const { reject } of calls.values()) reject(new Error("worker")); calls.clear(); };
+  call("backend").catch(() => {});
+}
+
+function call(job, given = {}, transfer = []) {
+  if (!worker) startWorker();
+  return new Promise((resolve, reject) => {
+    const id = crypto.getRandomValues(new Uint32Array(1))[0];
+    calls.set(id, { resolve, reject });
+    worker.postMessage({ id, job, ...given }, transfer);
+  });
+}
+
+function settle({ id, answer, error }) {
+  const { resolve, reject } = calls.get(id);
+  calls.delete(id);
+  answer ? resolve(answer) : reject(new Error(error));
+}
+
+function stopWorker() { // at once, whatever it is doing
+  worker?.terminate();
+  worker = undefined;
+}
+
+const EVENTS = {
+  draw({ on, top, left, width, height, data }) {
+    const image = new ImageData(data, width, height);
+    for (const canvas of on === "both" ? [before, after] : [on === "before" ? before : after]) canvas.getContext("2d").putImageData(image, left, top);
+  },
+  progress({ done }) {
+    progress.value = done;
+    const left = (performance.now() - shown.start) / 1000 * (1 / done - 1);
+    find(".try-progress span").textContent = done < 1 ? `${Math.round(100 * done)} %, about ${spoken(left)} left` : "";
+  },
+  backend(found) {
+    const fell = backend === "webgpu" && found.backend === "wasm";
+    backend = found.backend;
+    const how = backend === "webgpu" ? "WebGPU: your graphics card computes" : `WebAssembly on ${found.threads > 1 ? `${found.threads} threads` : "one thread"}: your processor computes`;
+    find(".try-backend").textContent = `${how}. Chosen by itself${backend === "wasm" && !fell ? ", as this browser offers no WebGPU here" : ""}.`;
+    if (fell) say("The graphics card gave up; the processor goes on.");
+  },
+};
+
+/* What is said. */
+
+function say(text) { find(".try-status").textContent = text; }
+function complain(text) { find(".try-complaint").textContent = text; if (text) say(""); }
+
+const UNREADABLE = name => `“${name}” cannot be read as a picture: it is damaged, or of a kind this browser does not know. PNG, JPEG, WebP, GIF, BMP and AVIF work nearly everywhere; HEIC only in Safari; TIFF and raw files hardly anywhere.`;
+
+function sentence(error) {
+  const text = String(error.message);
+  if (/alloc|memory|out of bounds|Array buffer|length/i.test(text)) return "The memory that this browser gives to a page was not enough. Choose a smaller size.";
+  if (/fetch|import|module|load|worker|404/i.test(text)) return "The network’s files could not be loaded: are you offline? Bicubic works without them.";
+  return `That did not work (${text.slice(0, 120)}). Try again, or a smaller size.`;
+}
+
+/* Taking a picture. */
+
+// Width and height without decoding it all; rejects what is no picture.
+function measured(address) {
+  return new Promise((resolve, reject) => {
+    const image = new Image();
+    image.onload = () => resolve({ width: image.naturalWidth, height: image.naturalHeight });
+    image.onerror = () => reject(new Error("unreadable"));
+    image.src = address;
+  });
+}
+
+async function take(file, name = file.name || "the pasted picture") {
+  cancel();
+  complain("");
+  settings.hidden = true;
+  const address = URL.createObjectURL(file), taken = { file, name, address };
+  if (picture) URL.revokeObjectURL(picture.address);
+  picture = taken;
+  try {
+    Object.assign(taken, await measured(address));
+    if (taken.width * taken.height > OPEN_LIMIT) return complain(`“${name}” has ${megapixels(taken.width * taken.height)} megapixels. This page opens at most ${OPEN_LIMIT / 1e6}; make it smaller with another program first.`);
+    await opened(taken);
+  } catch { if (picture === taken) complain(UNREADABLE(name)); return; }
+  if (picture === taken) offer();
+}
+
+async function opened(taken) { // in the worker, which forgets when it is stopped
+  if (worker && taken.openIn === worker) return;
+  if (!worker) startWorker();
+  taken.openIn = worker;
+  Object.assign(taken, await call("open", { file: taken.file }));
+}
+
+function offer() {
+  const { name, width, height, address, alpha } = picture, offers = sizes(picture), select = find("select");
+  find(".try-chosen img").src = address;
+  find(".try-chosen figcaption").textContent = `${name}, ${width} × ${height} pixels` + (alpha ? ", with transparency, which is enlarged by bicubic" : "");
+  select.replaceChildren(...offers.map((size, i) => new Option(`${size.width} × ${size.height}${i === 0 && size.width === width ? ", as it is" : ""}`, i)));
+  picture.offers = offers;
+  select.value = firstChoice(offers, rates[backend ?? "wasm"]);
+  settings.hidden = false;
+  advise();
+  say(`${name} is open. Choose a method and press “Enlarge”.`);
+  prepare();
+}
+
+const chosen = () => picture.offers[find("select").value];
+const method = () => settings.elements.method.value;
+
+function advise() { find(".try-advice").textContent = advice(picture, chosen(), method() === "bicubic" ? 0 : rates[backend ?? "wasm"]); }
+
+function prepare() { if (method() !== "bicubic") call("prepare", { method: method() }).catch(() => {}); } // a failure is told when it matters
+
+/* Enlarging it. */
+
+function clear(canvas, width, height, name, text) {
+  Object.assign(canvas, { width, height });
+  canvas.setAttribute("aria-label", `${name}: ${text}`);
+  canvas.parentElement.querySelector("figcaption").textContent = text;
+}
+
+function stage(size, method) {
+  const width = SCALE * size.width, height = SCALE * size.height;
+  clear(before, width, height, picture.name, method === "bicubic" ? "its own pixels" : "bicubic");
+  clear(after, width, height, picture.name, title(method));
+  slider.setAttribute("aria-label", `${picture.name}, left ${method === "bicubic" ? "its own pixels" : "bicubic"}, right ${title(method)}: the arrow keys move the line`);
+  slider.value = 0; // all of the new picture, to see it fill in
+  find(".try-result").hidden = false;
+  zoom("fit");
+  shown = { name: picture.name, method, size, start: performance.now() };
+}
+
+function busy(yes) {
+  find(".try-go").disabled = find("fieldset").disabled = find("select").disabled = yes;
+  find(".try-cancel").hidden = find(".try-progress").hidden = !yes;
+  find(".try-progress span").textContent = "";
+  progress.value = 0;
+  root.toggleAttribute("data-busy", yes);
+}
+
+async function enlarge(event) {
+  event.preventDefault();
+  complain("");
+  const run = stage.last = {}, size = chosen(), how = method();
+  busy(true);
+  find(".try-save").disabled = true;
+  find(".try-cancel").focus();
+  say(`${title(how)} is at work on ${picture.name}.`);
+  try {
+    await opened(picture);
+    stage(size, how);
+    const { seconds } = await call("enlarge", { method: how, ...size, pixels });
+    if (run !== stage.last) return;
+    if (seconds) rates[backend] = seconds / (size.width * size.height);
+    done(seconds);
+  } catch (error) {
+    if (run !== stage.last) return;
+    complain(sentence(error));
+    stopWorker(); // its memory may be spoilt
+  }
+  busy(false);
+  find(".try-go").focus({ preventScroll: true });
+}
+
+function done(seconds) {
+  slider.value = 50;
+  find(".try-save").disabled = false;
+  say(`Done: ${after.width} × ${after.height} pixels` + (seconds ? ` in ${seconds.toFixed(1)} seconds.` : "."));
+  root.dataset.seconds = seconds ?? "";
+  advise();
+}
+
+function cancel() {
+  if (!root.hasAttribute("data-busy")) return;
+  stage.last = undefined;
+  stopWorker();
+  busy(false);
+  say("Cancelled.");
+  find(".try-go").focus({ preventScroll: true });
+}
+
+/* Looking at it. */
+
+function zoom(level) {
+  const at = (view.scrollLeft + view.clientWidth / 2) / view.scrollWidth, down = (view.scrollTop + view.clientHeight / 2) / view.scrollHeight;
+  slider.style.width = level === "fit" ? "" : `${after.width * level}px`;
+  slider.style.maxWidth = level === "fit" ? `${after.width}px` : "none";
+  slider.classList.toggle("try-squares", level >= 2);
+  for (const button of root.querySelectorAll("[data-zoom]")) button.setAttribute("aria-pressed", button.dataset.zoom === level);
+  view.scrollTo(at * view.scrollWidth - view.clientWidth / 2, down * view.scrollHeight - view.clientHeight / 2);
+  const wide = view.scrollWidth > view.clientWidth + 1;
+  slider.handle = wide; // elsewhere a finger moves the picture, not the line
+  find(".try-hint").textContent = wide ? "Scroll to move the picture; drag the line by its handle, or give it the focus and press the arrow keys."
+    : "Drag the line, or give it the focus and press the arrow keys.";
+  if (wide) slider.value = 100 * (view.scrollLeft + view.clientWidth / 2) / view.scrollWidth;
+}
+
+async function save() {
+  const bitmap = await createImageBitmap(after), { file } = await call("encode", { bitmap }, [bitmap]);
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(file);
+  link.download = `${shown.name.replace(/\.\w+$/, "")}-${shown.method}-x4.png`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+/* Hands. */
+
+async function takeSample(name) {
+  try { await take(await (await fetch(here(`samples/${name}.png`))).blob(), `${name}.png`); }
+  catch (error) { complain(sentence(error)); }
+}
+
+const drop = find(".try-drop"), input = find("input[type=file]");
+const given = transfer => [...transfer?.files ?? []];
+input.onchange = () => { if (input.files[0]) take(input.files[0]); input.value = ""; };
+for (const name of ["dragenter", "dragover"]) root.addEventListener(name, event => { event.preventDefault(); drop.classList.add("try-over"); });
+for (const name of ["dragleave", "drop"]) root.addEventListener(name, event => { event.preventDefault(); drop.classList.remove("try-over"); });
+root.addEventListener("drop", event => given(event.dataTransfer).length ? take(given(event.dataTransfer)[0]) : complain("What was dropped is not a file. Save the picture first, then drop it."));
+document.addEventListener("paste", event => { const [file] = given(event.clipboardData); if (file) { event.preventDefault(); take(file); } });
+for (const button of root.querySelectorAll("[data-sample]")) button.onclick = () => takeSample(button.dataset.sample);
+for (const button of root.querySelectorAll("[data-zoom]")) button.onclick = () => zoom(button.dataset.zoom);
+settings.onsubmit = enlarge;
+settings.onchange = event => { advise(); if (event.target.name === "method") prepare(); };
+find(".try-cancel").onclick = cancel;
+find(".try-save").onclick = () => save().catch(error => complain(sentence(error)));
+slider.addEventListener("keydown", event => { if (event.key.startsWith("Arrow")) event.preventDefault(); }); // they move the line, not the page
+startWorker();
