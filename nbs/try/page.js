@@ -148,7 +148,7 @@ function stage(size, method) {
   slider.value = 0; // all of the new picture, to see it fill in
   find(".try-result").hidden = false;
   zoom("fit");
-  shown = { name: picture.name, method, size, start: performance.now() };
+  shown = { name: picture.name, method, start: performance.now() };
 }
 
 function busy(yes) {
