@@ -177,11 +177,17 @@ def test_nothing_leaves_nothing_waits(launch):
     assert "one thread" in studio.text("backend")
 
 
-def test_cancel(studio):
-    "At once, in the middle; and the next run is whole."
-    picture = photo("coffee", (150, 80, 351, 241))
-    studio.take(picture).enlarge()
-    studio.page.wait_for_function("document.querySelector('.try-progress progress').value > 0", timeout=60_000)
+NEW_ROWS = """() => { // for each row of the picture, whether the right canvas differs from the left
+    const [before, after] = [...document.querySelectorAll("#srgan-try canvas")].map(canvas => { const copy = new OffscreenCanvas(804, 644).getContext("2d"); copy.drawImage(canvas, 0, 0); return copy.getImageData(0, 0, 804, 644).data; });
+    return Array.from({ length: 644 }, (_, y) => before.subarray(3216 * y, 3216 * (y + 1)).some((value, i) => value !== after[3216 * y + i])); }"""
+
+
+def test_it_fills_in_and_can_be_cancelled(studio):
+    "From the top, strip by strip; cancelled at once, in the middle; and the next run is whole."
+    studio.take(photo("coffee", (150, 80, 351, 241))).enlarge()
+    studio.page.wait_for_function("document.querySelector('.try-progress progress').value > 0.7", timeout=60_000)
+    new = studio.page.evaluate(NEW_ROWS)
+    assert new[0] and not new[-1] and new == sorted(new, reverse=True) and re.match(r"\d+ %, about .* left", studio.text("progress").strip())
     studio.page.locator(".try-cancel").click(timeout=1000)
     assert studio.text("status") == "Cancelled." and studio.page.locator(".try-save").is_disabled() and studio.page.locator(".try-go").is_enabled()
     studio.page.locator("select").select_option("128 × 103")
@@ -276,7 +282,7 @@ def test_webgpu(launch, lost):
     lose = "const ask = GPUAdapter.prototype.requestDevice; GPUAdapter.prototype.requestDevice = async function (...given) { const device = await ask.apply(this, given); setTimeout(() => device.destroy(), 1000); return device; };"
     studio.page.route("**/try/gpu.js", lambda route: route.fulfill(content_type="text/javascript", body=f"{lose if lost else ''} export const hasWebGPU = async () => Boolean(await navigator.gpu?.requestAdapter());"))
     studio.open().page.wait_for_function("document.querySelector('.try-backend').textContent")
-    if "WebGPU:" not in studio.text("backend"): pytest.skip("this Chromium emulates no WebGPU")
+    if "WebGPU:" not in studio.text("backend"): pytest.skip("this Chromium cannot emulate a graphics card")
     found = studio.take(picture).enlarge().result()
     assert farthest(found, upscaler("srgan")(picture)) <= 1
     assert ("WebAssembly" if lost else "WebGPU") in studio.text("backend")

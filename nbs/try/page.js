@@ -25,12 +25,12 @@ function startWorker() {
   call("backend").catch(() => {});
 }
 
-function call(job, given = {}, transfer = []) {
+function call(job, given = {}) {
   if (!worker) startWorker();
   return new Promise((resolve, reject) => {
     const id = crypto.getRandomValues(new Uint32Array(1))[0];
     calls.set(id, { resolve, reject });
-    worker.postMessage({ id, job, ...given }, transfer);
+    worker.postMessage({ id, job, ...given });
   });
 }
 
@@ -46,10 +46,12 @@ function stopWorker() { // at once, whatever it is doing
 }
 
 const EVENTS = {
-  draw({ on, top, left, width, height, data }) {
-    const image = new ImageData(data, width, height);
-    for (const canvas of on === "both" ? [before, after] : [on === "before" ? before : after]) canvas.getContext("2d").putImageData(image, left, top);
+  show({ on, bitmap }) {
+    (on === "before" ? before : after).getContext("bitmaprenderer").transferFromImageBitmap(bitmap);
+    if (on === "after" && find(".try-result").hidden) reveal();
   },
+  loading() { find(".try-progress span").textContent = "loading the network"; },
+  started() { shown.start = performance.now(); find(".try-progress span").textContent = ""; },
   progress({ done }) {
     progress.value = done;
     const left = (performance.now() - shown.start) / 1000 * (1 / done - 1);
@@ -58,9 +60,9 @@ const EVENTS = {
   backend(found) {
     const fell = backend === "webgpu" && found.backend === "wasm";
     backend = found.backend;
+    if (fell) say("The graphics card gave up; the processor goes on.");
     const how = backend === "webgpu" ? "WebGPU: your graphics card computes" : `WebAssembly on ${found.threads > 1 ? `${found.threads} threads` : "one thread"}: your processor computes`;
     find(".try-backend").textContent = `${how}. Chosen by itself${backend === "wasm" && !fell ? ", as this browser offers no WebGPU here" : ""}.`;
-    if (fell) say("The graphics card gave up; the processor goes on.");
   },
 };
 
@@ -134,21 +136,26 @@ function prepare() { if (method() !== "bicubic") call("prepare", { method: metho
 
 /* Enlarging it. */
 
-function clear(canvas, width, height, name, text) {
-  Object.assign(canvas, { width, height });
-  canvas.setAttribute("aria-label", `${name}: ${text}`);
+function label(canvas, text) {
+  canvas.setAttribute("aria-label", `${picture.name}: ${text}`);
   canvas.parentElement.querySelector("figcaption").textContent = text;
 }
 
 function stage(size, method) {
-  const width = SCALE * size.width, height = SCALE * size.height;
-  clear(before, width, height, picture.name, method === "bicubic" ? "its own pixels" : "bicubic");
-  clear(after, width, height, picture.name, title(method));
-  slider.setAttribute("aria-label", `${picture.name}, left ${method === "bicubic" ? "its own pixels" : "bicubic"}, right ${title(method)}: the arrow keys move the line`);
+  const left = method === "bicubic" ? "its own pixels" : "bicubic", right = title(method);
+  find(".try-result").hidden = true; // until there is something to see
+  label(before, left);
+  label(after, right);
+  slider.setAttribute("aria-label", `${picture.name}, left ${left}, right ${right}: the arrow keys move the line`);
   slider.value = 0; // all of the new picture, to see it fill in
+  for (const canvas of [before, after]) canvas.style.aspectRatio = `${size.width} / ${size.height}`;
+  shown = { name: picture.name, method, width: SCALE * size.width, height: SCALE * size.height };
+}
+
+function reveal() {
   find(".try-result").hidden = false;
   zoom("fit");
-  shown = { name: picture.name, method, start: performance.now() };
+  find(".try-result").scrollIntoView({ block: "nearest" });
 }
 
 function busy(yes) {
@@ -186,7 +193,7 @@ async function enlarge(event) {
 function done(seconds) {
   slider.value = 50;
   find(".try-save").disabled = false;
-  say(`Done: ${after.width} × ${after.height} pixels` + (seconds ? ` in ${seconds.toFixed(1)} seconds.` : "."));
+  say(`Done: ${shown.width} × ${shown.height} pixels` + (seconds ? ` in ${seconds.toFixed(1)} seconds.` : "."));
   root.dataset.seconds = seconds ?? "";
   advise();
 }
@@ -204,8 +211,8 @@ function cancel() {
 
 function zoom(level) {
   const at = (view.scrollLeft + view.clientWidth / 2) / view.scrollWidth, down = (view.scrollTop + view.clientHeight / 2) / view.scrollHeight;
-  slider.style.width = level === "fit" ? "" : `${after.width * level}px`;
-  slider.style.maxWidth = level === "fit" ? `${after.width}px` : "none";
+  slider.style.width = level === "fit" ? "" : `${shown.width * level}px`;
+  slider.style.maxWidth = level === "fit" ? `${shown.width}px` : "none";
   slider.classList.toggle("try-squares", level >= 2);
   for (const button of root.querySelectorAll("[data-zoom]")) button.setAttribute("aria-pressed", button.dataset.zoom === level);
   view.scrollTo(at * view.scrollWidth - view.clientWidth / 2, down * view.scrollHeight - view.clientHeight / 2);
@@ -217,7 +224,7 @@ function zoom(level) {
 }
 
 async function save() {
-  const bitmap = await createImageBitmap(after), { file } = await call("encode", { bitmap }, [bitmap]);
+  const { file } = await call("save");
   const link = document.createElement("a");
   link.href = URL.createObjectURL(file);
   link.download = `${shown.name.replace(/\.\w+$/, "")}-${shown.method}-x4.png`;
@@ -235,9 +242,9 @@ async function takeSample(name) {
 const drop = find(".try-drop"), input = find("input[type=file]");
 const given = transfer => [...transfer?.files ?? []];
 input.onchange = () => { if (input.files[0]) take(input.files[0]); input.value = ""; };
-for (const name of ["dragenter", "dragover"]) root.addEventListener(name, event => { event.preventDefault(); drop.classList.add("try-over"); });
-for (const name of ["dragleave", "drop"]) root.addEventListener(name, event => { event.preventDefault(); drop.classList.remove("try-over"); });
-root.addEventListener("drop", event => given(event.dataTransfer).length ? take(given(event.dataTransfer)[0]) : complain("What was dropped is not a file. Save the picture first, then drop it."));
+for (const name of ["dragenter", "dragover"]) document.addEventListener(name, event => { event.preventDefault(); drop.classList.add("try-over"); }); // anywhere: a browser would leave the page for the file
+for (const name of ["dragleave", "drop"]) document.addEventListener(name, event => { event.preventDefault(); drop.classList.remove("try-over"); });
+document.addEventListener("drop", event => given(event.dataTransfer).length ? take(given(event.dataTransfer)[0]) : complain("What was dropped is not a file. Save the picture first, then drop it."));
 document.addEventListener("paste", event => { const [file] = given(event.clipboardData); if (file) { event.preventDefault(); take(file); } });
 for (const button of root.querySelectorAll("[data-sample]")) button.onclick = () => takeSample(button.dataset.sample);
 for (const button of root.querySelectorAll("[data-zoom]")) button.onclick = () => zoom(button.dataset.zoom);

@@ -84,6 +84,3 @@ export function traits({ data }) {
   }
   return { grey, alpha };
 }
-
-// The part of a picture between two rows.
-export const rows = ({ width, data }, top, bottom) => ({ width, height: bottom - top, data: data.slice(4 * width * top, 4 * width * bottom) });
