@@ -10,7 +10,7 @@ export const title = method => METHODS[method][0];
 export const form = here => `
 <label class="try-drop">
   <input type="file" accept="image/*">
-  <span><strong>Choose a picture</strong>, drop it here, or paste it (Ctrl or ⌘ and V).</span>
+  <span><strong>Choose a picture</strong><span class="try-mouse">, drop it here, or paste it (Ctrl or ⌘ and V)</span></span>
   <small>It stays on this machine.</small>
 </label>
 <div class="try-samples" role="group" aria-label="Samples">

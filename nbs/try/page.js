@@ -220,6 +220,7 @@ function zoom(level) {
   slider.handle = wide; // elsewhere a finger moves the picture, not the line
   find(".try-hint").textContent = wide ? "Scroll to move the picture; drag the line by its handle, or give it the focus and press the arrow keys."
     : "Drag the line, or give it the focus and press the arrow keys.";
+  for (const [attribute, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", "The picture, larger than its frame: the arrow keys move it"]]) wide ? view.setAttribute(attribute, value) : view.removeAttribute(attribute);
   if (wide) slider.value = 100 * (view.scrollLeft + view.clientWidth / 2) / view.scrollWidth;
 }
 
@@ -252,5 +253,5 @@ settings.onsubmit = enlarge;
 settings.onchange = event => { advise(); if (event.target.name === "method") prepare(); };
 find(".try-cancel").onclick = cancel;
 find(".try-save").onclick = () => save().catch(error => complain(sentence(error)));
-slider.addEventListener("keydown", event => { if (event.key.startsWith("Arrow")) event.preventDefault(); }); // they move the line, not the page
+slider.addEventListener("keydown", event => { if (/Arrow(Left|Right)/.test(event.key)) event.preventDefault(); }); // they move the line, not the picture
 startWorker();
