@@ -19,7 +19,7 @@ export const form = here => `
 </div>
 <p class="try-complaint" role="alert"></p>
 <form class="try-settings" hidden>
-  <figure class="try-chosen"><img alt="The picture you chose"><figcaption></figcaption></figure>
+  <figure class="try-chosen"></figure>
   <div>
     <fieldset><legend>Method</legend>
       ${each(METHODS, ([name, [title, what]]) => `<label><input type="radio" name="method" value="${name}"${name === "srgan" ? " checked" : ""}> ${title} <small>${what}</small></label>`)}

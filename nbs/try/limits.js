@@ -32,7 +32,7 @@ export function spoken(seconds) {
 
 export function advice(picture, chosen, rate) {
   const { width, height } = picture, about = megapixels(width * height), long = seconds(chosen, rate);
-  const large = { width: SCALE * chosen.width, height: SCALE * chosen.height }, memory = Math.round((450e6 + 24 * large.width * large.height) / 1e8) / 10;
+  const large = { width: SCALE * chosen.width, height: SCALE * chosen.height }, memory = Math.round((400e6 + 58 * large.width * large.height) / 1e8) / 10;
   const said = [];
   if (!fits(picture)) said.push(`The picture has ${about} megapixels; at most ${megapixels(LIMIT)} can be enlarged here, so a smaller copy is made first.`);
   else if (chosen.width < width) said.push("A smaller copy is made first.");

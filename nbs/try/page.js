@@ -116,8 +116,9 @@ async function opened(taken) { // in the worker, which forgets when it is stoppe
 
 function offer() {
   const { name, width, height, address, alpha } = picture, offers = sizes(picture), select = find("select");
-  find(".try-chosen img").src = address;
-  find(".try-chosen figcaption").textContent = `${name}, ${width} × ${height} pixels` + (alpha ? ", with transparency, which is enlarged by bicubic" : "");
+  const image = Object.assign(new Image(), { src: address, alt: "The picture you chose" }), caption = document.createElement("figcaption");
+  caption.textContent = `${name}, ${width} × ${height} pixels` + (alpha ? ", with transparency, which is enlarged by bicubic" : "");
+  find(".try-chosen").replaceChildren(image, caption);
   select.replaceChildren(...offers.map((size, i) => new Option(`${size.width} × ${size.height}${i === 0 && size.width === width ? ", as it is" : ""}`, i)));
   picture.offers = offers;
   select.value = firstChoice(offers, rates[backend ?? "wasm"]);

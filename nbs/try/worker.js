@@ -44,8 +44,8 @@ async function ready(name) {
 }
 
 // The picture by the network, strip by strip, into `result`; transparency as `smooth`, the bicubic enlargement, has it.
-async function byNetwork(small, smooth, pixels) {
-  const { width, height } = small, kind = traits(small), whole = toPlanes(small), tasks = plan(height, width, pixels);
+async function byNetwork(small, kind, smooth, pixels) {
+  const { width, height } = small, whole = toPlanes(small), tasks = plan(height, width, pixels);
   const work = tasks.reduce((sum, { outer, strips }) => strips.reduce((sum, [, seen]) => sum + area(seen), sum + area(outer)), 0);
   let done = 0, shown = 0;
   const step = box => tell({ event: "progress", done: (done += area(box)) / work });
@@ -77,15 +77,17 @@ const JOBS = {
   async prepare({ method }) { await ready(method); },
   async enlarge({ method, width, height, pixels }) {
     const small = width === picture.width && height === picture.height ? picture : resize(picture, width, height);
-    const smooth = resize(small, SCALE * width, SCALE * height);
+    const kind = traits(small);
+    let smooth = resize(small, SCALE * width, SCALE * height);
     show("before", painted(method === "bicubic" ? repeat(small) : smooth).canvas.transferToImageBitmap());
     result = painted(smooth);
     if (method === "bicubic") { show("after", await createImageBitmap(result.canvas)); return {}; }
     show("after", await look(result));
+    if (!kind.alpha) smooth = undefined; // its memory: it may be large
     await ready(method);
     const start = performance.now();
     tell({ event: "started" });
-    await byNetwork(small, smooth, pixels);
+    await byNetwork(small, kind, smooth, pixels);
     show("after", await createImageBitmap(result.canvas));
     return { seconds: (performance.now() - start) / 1000 };
   },
