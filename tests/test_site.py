@@ -61,6 +61,7 @@ def test_page_without_a_copy_is_found(site, tmp_path):
 def test_copies_hold_words_and_no_pictures(site):
     copy = (site / "04_generator.html.md").read_text()
     assert copy.startswith("# The generator") and "class Generator" in copy and "*Picture: G of Fig. 4" in copy
+    assert "This part needs JavaScript" in (site / "try.html.md").read_text() and "<section" not in (site / "try.html.md").read_text()
     for path in site.rglob("*.html.md"): assert not re.search(r"base64,[\w+/]{40}|!\[(png|jpeg)\]|^#\|", path.read_text(), re.M), path.name
 
 

@@ -10,7 +10,7 @@ root.innerHTML = form(here);
 const find = selector => root.querySelector(selector);
 const view = find(".try-view"), slider = find("img-comparison-slider"), settings = find(".try-settings"), progress = find("progress");
 const [before, after] = root.querySelectorAll("canvas");
-const pixels = Number(new URLSearchParams(location.search).get("pixels")) || undefined; // ?pixels=20000 makes tiles smaller, and needs less memory
+const pixels = Number(new URLSearchParams(location.search).get("pixels")) || undefined; // ?pixels=20000 makes smaller tiles: for tests of their seams
 
 let worker, calls, backend, picture, shown; // picture: what was chosen; shown: what was made of it
 const rates = { wasm: 0.25e-3, webgpu: 0.02e-3 }; // seconds a pixel: guesses, until a run has measured it
