@@ -1,7 +1,7 @@
 // The page: it takes pictures and shows them; all computing happens in worker.js.
 import "../vendor/img-comparison-slider/index.js";
 import { form, title } from "./form.js";
-import { OPEN_LIMIT, advice, firstChoice, megapixels, sizes, spoken } from "./limits.js";
+import { LIMIT, OPEN_LIMIT, advice, firstChoice, megapixels, sizes, spoken } from "./limits.js";
 import { SCALE } from "./tiles.js";
 
 const here = name => new URL(name, import.meta.url).href;
@@ -12,7 +12,7 @@ const view = find(".try-view"), slider = find("img-comparison-slider"), settings
 const [before, after] = root.querySelectorAll("canvas");
 const pixels = Number(new URLSearchParams(location.search).get("pixels")) || undefined; // ?pixels=20000 makes smaller tiles: for tests of their seams
 
-let worker, calls, backend, picture, shown; // picture: what was chosen; shown: what was made of it
+let worker, calls, count = 0, backend, picture, shown; // picture: what was chosen; shown: what was made of it
 const rates = { wasm: 0.25e-3, webgpu: 0.02e-3 }; // seconds a pixel: guesses, until a run has measured it
 
 /* The worker. */
@@ -28,7 +28,7 @@ function startWorker() {
 function call(job, given = {}) {
   if (!worker) startWorker();
   return new Promise((resolve, reject) => {
-    const id = crypto.getRandomValues(new Uint32Array(1))[0];
+    const id = count++;
     calls.set(id, { resolve, reject });
     worker.postMessage({ id, job, ...given });
   });
@@ -73,6 +73,8 @@ function complain(text) { find(".try-complaint").textContent = text; if (text) s
 
 const UNREADABLE = name => `“${name}” cannot be read as a picture: it is damaged, or of a kind this browser does not know. PNG, JPEG, WebP, GIF, BMP and AVIF work nearly everywhere; HEIC only in Safari; TIFF and raw files hardly anywhere.`;
 
+const TOO_MUCH = name => `“${name}” could not be opened: it is damaged, or larger than this browser has memory for. Make it smaller with another program first.`;
+
 function sentence(error) {
   const text = String(error.message);
   if (/alloc|memory|out of bounds|Array buffer|length/i.test(text)) return "The memory that this browser gives to a page was not enough. Choose a smaller size.";
@@ -103,7 +105,7 @@ async function take(file, name = file.name || "the pasted picture") {
     Object.assign(taken, await measured(address));
     if (taken.width * taken.height > OPEN_LIMIT) return complain(`“${name}” has ${megapixels(taken.width * taken.height)} megapixels. This page opens at most ${OPEN_LIMIT / 1e6}; make it smaller with another program first.`);
     await opened(taken);
-  } catch { if (picture === taken) complain(UNREADABLE(name)); return; }
+  } catch { if (picture === taken) complain((taken.width * taken.height > LIMIT ? TOO_MUCH : UNREADABLE)(name)); return; }
   if (picture === taken) offer();
 }
 
