@@ -12,7 +12,8 @@ const view = find(".try-view"), slider = find("img-comparison-slider"), settings
 const [before, after] = root.querySelectorAll("canvas");
 const pixels = Number(new URLSearchParams(location.search).get("pixels")) || undefined; // ?pixels=20000 makes smaller tiles: for tests of their seams
 
-let worker, calls, count = 0, backend, picture, shown; // picture: what was chosen; shown: what was made of it
+let worker, calls, count = 0, backend;
+let picture, shown, current; // what was chosen, what was made of it, and the run that is on
 const rates = { wasm: 0.25e-3, webgpu: 0.02e-3 }; // seconds a pixel: guesses, until a run has measured it
 
 /* The worker. */
@@ -172,7 +173,7 @@ function busy(yes) {
 async function enlarge(event) {
   event.preventDefault();
   complain("");
-  const run = stage.last = {}, size = chosen(), how = method();
+  const run = current = {}, size = chosen(), how = method();
   busy(true);
   find(".try-save").disabled = true;
   find(".try-cancel").focus();
@@ -181,11 +182,11 @@ async function enlarge(event) {
     await opened(picture);
     stage(size, how);
     const { seconds } = await call("enlarge", { method: how, ...size, pixels });
-    if (run !== stage.last) return;
+    if (run !== current) return;
     if (seconds) rates[backend] = seconds / (size.width * size.height);
     done(seconds);
   } catch (error) {
-    if (run !== stage.last) return;
+    if (run !== current) return;
     complain(sentence(error));
     stopWorker(); // its memory may be spoilt
   }
@@ -203,7 +204,7 @@ function done(seconds) {
 
 function cancel() {
   if (!root.hasAttribute("data-busy")) return;
-  stage.last = undefined;
+  current = undefined;
   stopWorker();
   busy(false);
   say("Cancelled.");
