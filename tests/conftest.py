@@ -16,6 +16,10 @@ from srgan_nb.training import read_metrics
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "benchmarks")] # the tests of the tools import them
+from try_assets import has_runtime
+
+MODULES = Path(os.environ.get("SRGAN_NODE_MODULES") or "absent") # npm's packages: katex, which the preview loads from the net, and onnxruntime-web
+HAS_RUNTIME = has_runtime(MODULES)
 PAGES = re.findall(r"- ([\w/]+)\.ipynb", (ROOT / "nbs/sidebar.yml").read_text()) # of the site, the landing page first
 
 
@@ -79,7 +83,8 @@ def site(tmp_path_factory):
     copy = tmp_path_factory.mktemp("site") / "project"
     shutil.copytree(ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", "_proc", "_docs", "celeba-runs", "photo-runs", "ablation-runs", "srgan-demo"))
     stage = "from nbdev.quarto import refresh_quarto_yml\nfrom nbdev.serve import proc_nbs\nif __name__ == '__main__': refresh_quarto_yml(); proc_nbs()" # as nbdev_docs begins
-    for command in (["-c", stage], ["-m", "smalldocs.cli", "render", "_proc"], ["tools/llms.py", "_proc/_docs"]):
+    runtime = [] if HAS_RUNTIME else ["--no-runtime"] # the page that computes is there without it, but cannot compute
+    for command in (["-c", stage], ["-m", "smalldocs.cli", "render", "_proc"], ["tools/llms.py", "_proc/_docs"], ["tools/try_assets.py", "_proc/_docs", *runtime]):
         done = subprocess.run([sys.executable, *command], cwd=copy, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     return copy / "_proc/_docs"

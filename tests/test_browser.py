@@ -2,19 +2,16 @@
 import functools
 import http.server
 import mimetypes
-import os
 import re
 import shutil
 import threading
-from pathlib import Path
 
 import pytest
 
-from conftest import PAGES
+from conftest import MODULES, PAGES
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-MODULES = Path(os.environ.get("SRGAN_NODE_MODULES") or "absent") # holds katex, which the preview loads from the net
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium here: install Debian's package of that name")
 FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
 

@@ -22,8 +22,10 @@ def test_nothing_is_broken(site): assert problems(site, ROOT / "nbs") == []
     ("search.json", '"href": "index.html"', '"href": "nowhere.html"', "search.json"),
     ("llms.txt", "(gallery.html.md)", "(nowhere.html.md)", "llms.txt: nowhere.html.md: no such file"),
     ("gallery.html.md", "(results.html.md)", "(nowhere.html.md)", "gallery.html.md: nowhere.html.md: no such file"),
+    ("try.html", "</main>", '<img src="https://example.org/counter.gif" alt="nothing"></main>', "try.html: loads https://example.org/counter.gif"),
+    ("styles.css", "/* Reading. */", '@import url("https://example.org/font?a;b");', "styles.css: loads https://example.org/font?a;b"),
     ("01_utils.html", "</main>", "</main><!--", None),
-], ids=["link", "anchor", "image", "alt text", "search", "llms.txt", "copy", "harmless"])
+], ids=["link", "anchor", "image", "alt text", "search", "llms.txt", "copy", "counter", "font", "harmless"])
 def test_planted_fault_is_found(site, tmp_path, page, old, new, complaint):
     broken = tmp_path / "site"
     shutil.copytree(site, broken)
@@ -59,6 +61,7 @@ def test_page_without_a_copy_is_found(site, tmp_path):
 def test_copies_hold_words_and_no_pictures(site):
     copy = (site / "04_generator.html.md").read_text()
     assert copy.startswith("# The generator") and "class Generator" in copy and "*Picture: G of Fig. 4" in copy
+    assert "This part needs JavaScript" in (site / "try.html.md").read_text() and "<section" not in (site / "try.html.md").read_text()
     for path in site.rglob("*.html.md"): assert not re.search(r"base64,[\w+/]{40}|!\[(png|jpeg)\]|^#\|", path.read_text(), re.M), path.name
 
 

@@ -4,7 +4,8 @@
 
 SITE is the output folder, from Quarto or from the preview. Found are: links, anchors and images that lead nowhere,
 pictures without alt text, cross-references left as text, empty pages, pages the sidebar does not name, search entries
-that lead nowhere, pages without a copy in Markdown, links of those copies and of llms.txt that lead nowhere. With
+that lead nowhere, pages without a copy in Markdown, links of those copies and of llms.txt that lead nowhere, stylesheets
+that load from elsewhere, and whatever the page `try` would load from elsewhere. With
 --sources also: cross-references in the notebooks whose label nothing bears, citations that the bibliography does not
 hold, and keys and values in _quarto.yml that Quarto does not know.
 """
@@ -124,6 +125,17 @@ def check_copies(site: Site):
             if problem := site.problem_of(name, link): yield f"{name}: {problem}"
 
 
+def check_home(site: Site):
+    "The page `try` promises that nothing leaves the reader's machine: neither it nor any stylesheet loads from elsewhere."
+    for sheet in sorted(site.root.rglob("*.css")):
+        if found := re.search(r"""(?:@import\s*|url\()["']?(?:url\()?["']?(https?://[^"')]+)""", sheet.read_text(encoding="utf-8")):
+            yield f"{sheet.relative_to(site.root).as_posix()}: loads {found[1]} (tools/try_assets.py takes fonts out)"
+    page = site.pages.get("try.html", BeautifulSoup("", "html.parser"))
+    for tag in page.find_all(["img", "script", "iframe", "link"]):
+        address = tag.get("src") or (tag.get("href") if "stylesheet" in (tag.get("rel") or []) else None) or ""
+        if urlsplit(address).netloc: yield f"try.html: loads {address}"
+
+
 def texts_of(sources: Path, kinds=("markdown", "code")) -> dict:
     "The text of all cells, by notebook."
     return {path: "\n".join("".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] in kinds)
@@ -183,7 +195,7 @@ def check_settings(sources: Path):
 
 def problems_of(site: Site, sources: Path | None = None) -> list:
     "Everything that is broken, as sentences."
-    found = [problem for check in (check_links, check_alt, check_pages, check_search, check_copies, check_references) for problem in check(site)]
+    found = [problem for check in (check_links, check_alt, check_pages, check_search, check_copies, check_home, check_references) for problem in check(site)]
     return found + ([problem for check in (check_labels, check_citations, check_settings) for problem in check(sources)] if sources else [])
 
 

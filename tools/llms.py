@@ -44,11 +44,16 @@ def linked(text: str, name: str, pages: dict) -> str:
     return re.sub(r"<img [^>]*>", "", re.sub(r"\]\(([\w/.]+)\.ipynb(?:#[\w.-]+)?\)", copy, text))
 
 
+def worded(text: str) -> str:
+    "`text` with its blocks of raw HTML reduced to their words."
+    return re.sub(r"^```\{=html\}\n(.*?)^```$", lambda m: BeautifulSoup(m[1], "html.parser").get_text(" ", strip=True), text, flags=re.M | re.S)
+
+
 def copy_of(path: Path, name: str, pages: dict) -> str:
     "The notebook's text as Markdown."
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
-        if cell.cell_type == "markdown": cell.source = linked(cell.source, name, pages); continue
+        if cell.cell_type == "markdown": cell.source = linked(worded(cell.source), name, pages); continue
         told(cell)
         for output in cell.outputs:
             if "text/markdown" in output.get("data", {}): output["data"]["text/markdown"] = linked(output["data"]["text/markdown"], name, pages)

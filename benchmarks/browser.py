@@ -1,0 +1,89 @@
+"""Measure the page `try` of a built site: seconds and memory to enlarge squares in headless Chromium, in WebAssembly.
+
+    python benchmarks/browser.py SITE [-o benchmarks/results/browser.json]
+
+SITE is a site with the files of tools/try_assets.py. Each run has a browser of its own. The seconds are the page's own: from the
+press of the button, the network loaded before, to the last strip. The memory is the most that the process of the page has held.
+"""
+import argparse
+import contextlib
+import functools
+import http.server
+import json
+import re
+import shutil
+import statistics
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import psutil
+from playwright.sync_api import sync_playwright
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "tools")]
+from run import machine
+from try_assets import RUNTIME, VERSION
+
+FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
+WATCH = """window.gaps = [0]; let last = performance.now();
+requestAnimationFrame(function look() { gaps.push(performance.now() - last); last = performance.now(); requestAnimationFrame(look); })"""
+
+
+@contextlib.contextmanager
+def served(folder: Path):
+    "The address of a folder, served on this machine only."
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_): pass
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def peak_mib() -> int:
+    "The most memory any page's process below this one has held; Linux."
+    pages = [process.pid for process in psutil.Process().children(recursive=True) if "--type=renderer" in process.cmdline()]
+    return max(int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) for pid in pages) // 1024
+
+
+def one_run(playwright, address: str, photo: Path) -> dict:
+    "Enlarge one picture by SRGAN in a fresh browser."
+    browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+    page = browser.new_page(viewport=dict(width=1280, height=900))
+    page.goto(f"{address}/try.html")
+    page.locator("#srgan-try input[type=file]").set_input_files(photo)
+    page.wait_for_selector(".try-settings:not([hidden])")
+    page.wait_for_timeout(5000) # the network loads
+    idle = peak_mib()
+    page.evaluate(WATCH)
+    page.locator(".try-go").click()
+    page.wait_for_selector("#srgan-try[data-seconds]", timeout=300_000)
+    found = dict(seconds=float(page.locator("#srgan-try").get_attribute("data-seconds")), peak_mib=peak_mib(), idle_mib=idle, gap_ms=page.evaluate("Math.max(...gaps)"), version=browser.version)
+    browser.close()
+    return found
+
+
+def row_of(side: int, runs: list) -> dict:
+    seconds = [run["seconds"] for run in runs]
+    return dict(side=side, median=statistics.median(seconds), low=min(seconds), high=max(seconds), peak_mib=max(run["peak_mib"] for run in runs),
+        idle_mib=max(run["idle_mib"] for run in runs), gap_ms=round(max(run["gap_ms"] for run in runs)))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("site", type=Path); parser.add_argument("-o", "--out", type=Path); parser.add_argument("--rounds", type=int, default=3)
+    o = parser.parse_args()
+    from srgan_nb.data import sample_photos
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, served(o.site) as address, sync_playwright() as playwright:
+        for side in (128, 256):
+            photo = Path(folder) / f"{side}.png"
+            sample_photos()["astronaut"].crop((150, 0, 150 + side, side)).save(photo)
+            runs = [one_run(playwright, address, photo) for _ in range(o.rounds)]
+            rows.append(row_of(side, runs)); print(rows[-1])
+    about = machine(1) | dict(browser=f"Chromium {runs[0]['version']}", runtime=f"{RUNTIME} {VERSION}")
+    if o.out: o.out.write_text(json.dumps(dict(machine=about, rounds=o.rounds, rows=rows), indent=1) + "\n")
+
+
+if __name__ == "__main__": main()

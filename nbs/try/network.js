@@ -1,0 +1,63 @@
+// The generator in the browser: two ONNX files, the halves of one network, run by ONNX Runtime Web.
+import { hasWebGPU } from "./gpu.js";
+
+const here = name => new URL(name, import.meta.url).href;
+const CHANNELS = { features: 3, render: 64 };
+
+// Threads need memory that they share, which a browser gives only to pages that come with isolation headers.
+export const threads = () => self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, 8) : 1;
+
+export async function pickBackend() { return await hasWebGPU() ? "webgpu" : "wasm"; }
+
+async function runtime(backend) {
+  const ort = await import(here(`ort/ort.${backend}.min.mjs`));
+  Object.assign(ort.env.wasm, { wasmPaths: here("ort/"), numThreads: threads() });
+  ort.env.logLevel = "error";
+  return ort;
+}
+
+export class Network {
+  constructor(name, backend, onBackend) { Object.assign(this, { name, backend, onBackend }); }
+
+  async load() {
+    this.ort = await runtime(this.backend);
+    const options = { executionProviders: [this.backend] };
+    this.halves = {};
+    for (const half of ["features", "render"]) this.halves[half] = await this.ort.InferenceSession.create(here(`models/${this.name}-${half}.onnx`), options);
+    return this;
+  }
+
+  // One half of the network on planes that fill `box`. A GPU that fails is left for good, and the step done again without it.
+  async run(half, planes, [top, bottom, left, right]) {
+    const step = async () => {
+      const session = this.halves[half], shape = [1, CHANNELS[half], bottom - top, right - left];
+      const answers = await session.run({ [session.inputNames[0]]: new this.ort.Tensor("float32", planes, shape) });
+      return answers[session.outputNames[0]].data;
+    };
+    try { return await step(); }
+    catch (error) {
+      if (this.backend !== "webgpu") throw error;
+      await this.leaveGPU();
+      return step();
+    }
+  }
+
+  async leaveGPU() {
+    this.backend = "wasm";
+    await this.load();
+    this.onBackend(this.backend);
+  }
+
+  async release() { for (const session of Object.values(this.halves)) await session.release().catch(() => {}); }
+}
+
+// The network, or, where the GPU cannot even load it, the same without the GPU.
+export async function openNetwork(name, backend, onBackend) {
+  const network = new Network(name, backend, onBackend);
+  try { return await network.load(); }
+  catch (error) {
+    if (backend !== "webgpu") throw error;
+    await network.leaveGPU();
+    return network;
+  }
+}

@@ -1,0 +1,86 @@
+// Pictures as numbers. A picture is { width, height, data }, as ImageData is: RGBA, 8 bits each, row by row.
+import { SCALE } from "./tiles.js";
+
+// Channels apart, in [0, 1]: what the network takes.
+export function toPlanes({ width, height, data }) {
+  const count = width * height, planes = new Float32Array(3 * count);
+  for (let c = 0; c < 3; c++) for (let i = 0; i < count; i++) planes[c * count + i] = data[4 * i + c] / 255;
+  return planes;
+}
+
+// What lies inside the box `to` of planes that fill the box `from`.
+export function crop(planes, channels, from, to) {
+  const wide = from[3] - from[2], tall = from[1] - from[0], w = to[3] - to[2], h = to[1] - to[0], out = new Float32Array(channels * h * w);
+  for (let c = 0, at = 0; c < channels; c++)
+    for (let y = to[0] - from[0]; y < to[1] - from[0]; y++, at += w) {
+      const start = (c * tall + y) * wide + to[2] - from[2];
+      out.set(planes.subarray(start, start + w), at);
+    }
+  return out;
+}
+
+// The network's answer for the box `seen` as pixels of the box `part`, four times as large. Clamped and rounded by the array itself.
+export function toPixels(sr, seen, part, { grey }) {
+  const wide = SCALE * (seen[3] - seen[2]), count = wide * SCALE * (seen[1] - seen[0]);
+  const width = SCALE * (part[3] - part[2]), height = SCALE * (part[1] - part[0]), data = new Uint8ClampedArray(4 * width * height);
+  for (let y = 0, at = 0; y < height; y++) {
+    let from = (y + SCALE * (part[0] - seen[0])) * wide + SCALE * (part[2] - seen[2]);
+    for (let x = 0; x < width; x++, from++, at += 4) {
+      for (let c = 0; c < 3; c++) data[at + c] = 255 * sr[c * count + from];
+      data[at + 3] = 255;
+      if (grey) data[at] = data[at + 1] = data[at + 2] = (19595 * data[at] + 38470 * data[at + 1] + 7471 * data[at + 2] + 32768) >> 16; // as Pillow's convert("L")
+    }
+  }
+  return { width, height, data };
+}
+
+// Keys' cubic with a = -0.5.
+const cubic = x => (x = Math.abs(x)) < 1 ? (1.5 * x - 2.5) * x * x + 1 : x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
+
+// For each of `to` places along a side of `from` pixels: where its taps begin, and their weights. Shrinking widens the kernel.
+function taps(from, to) {
+  const ratio = from / to, stretch = Math.max(ratio, 1);
+  return Array.from({ length: to }, (_, i) => {
+    const centre = (i + 0.5) * ratio, first = Math.max(Math.floor(centre - 2 * stretch + 0.5), 0), end = Math.min(Math.floor(centre + 2 * stretch + 0.5), from);
+    const weights = Array.from({ length: end - first }, (_, k) => cubic((first + k - centre + 0.5) / stretch)), sum = weights.reduce((a, b) => a + b);
+    return [first, weights.map(weight => weight / sum)];
+  });
+}
+
+// Bicubic resizing, to any size: `enlarge` of srgan_nb.utils, and the kernel the networks were trained on where it shrinks.
+export function resize({ width, height, data }, newWidth, newHeight) {
+  const across = new Float32Array(4 * newWidth * height), out = new Uint8ClampedArray(4 * newWidth * newHeight), row = 4 * newWidth;
+  taps(width, newWidth).forEach(([first, weights], x) => {
+    for (let y = 0; y < height; y++)
+      for (let c = 0; c < 4; c++) {
+        let sum = 0;
+        for (let k = 0, from = 4 * (y * width + first) + c; k < weights.length; k++, from += 4) sum += weights[k] * data[from];
+        across[y * row + 4 * x + c] = sum;
+      }
+  });
+  taps(height, newHeight).forEach(([first, weights], y) => {
+    for (let i = 0; i < row; i++) {
+      let sum = 0;
+      for (let k = 0, from = first * row + i; k < weights.length; k++, from += row) sum += weights[k] * across[from];
+      out[y * row + i] = sum;
+    }
+  });
+  return { width: newWidth, height: newHeight, data: out };
+}
+
+// Each pixel as a square of its own.
+export function repeat({ width, height, data }) {
+  const from = new Uint32Array(data.buffer, data.byteOffset, width * height), out = new Uint32Array(width * height * SCALE * SCALE);
+  for (let y = 0, at = 0; y < SCALE * height; y++)
+    for (let x = 0; x < width; x++, at += SCALE) out.fill(from[Math.floor(y / SCALE) * width + x], at, at + SCALE);
+  return { width: SCALE * width, height: SCALE * height, data: new Uint8ClampedArray(out.buffer) };
+}
+
+export function traits({ data }) {
+  let grey = true, alpha = false;
+  for (let i = 0; i < data.length && (grey || !alpha); i += 4) {
+    grey &&= data[i] === data[i + 1] && data[i] === data[i + 2];
+    alpha ||= data[i + 3] < 255;
+  }
+  return { grey, alpha };
+}

@@ -1,0 +1,102 @@
+// All that takes time, away from the page: decoding, resizing, the network, encoding. One job after the other.
+import { openNetwork, pickBackend, threads } from "./network.js";
+import { crop, repeat, resize, toPixels, toPlanes, traits } from "./pixels.js";
+import { area, plan, SCALE } from "./tiles.js";
+
+const PAUSE = 200; // milliseconds between two looks at a picture that fills in,
+const LOOK = 1024; // and the longest side of such a look: large ones would cost memory and time
+let picture, network, backend, result; // what was opened, what computes, on what, and the canvas that fills in
+
+const tell = (event, transfer = []) => self.postMessage(event, transfer);
+const show = (on, bitmap) => tell({ event: "show", on, bitmap }, [bitmap]); // a page has nothing to do but to take it
+
+// Kept in ordinary memory, where a lost graphics card cannot take it.
+function surface(width, height) { return new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true }); }
+
+function painted({ width, height, data }) {
+  const context = surface(width, height);
+  context.putImageData(new ImageData(data, width, height), 0, 0);
+  return context;
+}
+
+function look({ canvas }) {
+  const ratio = LOOK / Math.max(canvas.width, canvas.height);
+  if (ratio >= 1) return createImageBitmap(canvas);
+  return createImageBitmap(canvas, { resizeWidth: Math.ceil(canvas.width * ratio), resizeHeight: Math.ceil(canvas.height * ratio) });
+}
+
+function settle(name) { backend = name; tell({ event: "backend", backend, threads: threads() }); }
+
+async function decoded(file) {
+  const bitmap = await createImageBitmap(file);
+  const context = surface(bitmap.width, bitmap.height);
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return context.getImageData(0, 0, context.canvas.width, context.canvas.height);
+}
+
+async function ready(name) {
+  if (network?.name === name) return;
+  tell({ event: "loading" });
+  await network?.release();
+  network = undefined;
+  network = await openNetwork(name, backend, settle);
+}
+
+// The picture by the network, strip by strip, into `result`; transparency as `smooth`, the bicubic enlargement, has it.
+async function byNetwork(small, kind, smooth, pixels) {
+  const { width, height } = small, whole = toPlanes(small), tasks = plan(height, width, pixels);
+  const work = tasks.reduce((sum, { outer, strips }) => strips.reduce((sum, [, seen]) => sum + area(seen), sum + area(outer)), 0);
+  let done = 0, shown = 0;
+  const step = box => tell({ event: "progress", done: (done += area(box)) / work });
+  for (const { outer, strips } of tasks) {
+    const maps = await network.run("features", crop(whole, 3, [0, height, 0, width], outer), outer);
+    step(outer);
+    for (const [part, seen] of strips) {
+      const piece = toPixels(await network.run("render", crop(maps, 64, outer, seen), seen), seen, part, kind);
+      if (kind.alpha) copyAlpha(smooth, piece, SCALE * part[0], SCALE * part[2]);
+      result.putImageData(new ImageData(piece.data, piece.width, piece.height), SCALE * part[2], SCALE * part[0]);
+      step(seen);
+      if (performance.now() - shown > PAUSE) { show("after", await look(result)); shown = performance.now(); }
+    }
+  }
+}
+
+function copyAlpha(from, to, top, left) {
+  for (let y = 0; y < to.height; y++)
+    for (let x = 0; x < to.width; x++) to.data[4 * (y * to.width + x) + 3] = from.data[4 * ((y + top) * from.width + x + left) + 3];
+}
+
+const JOBS = {
+  async backend() { settle(await pickBackend()); },
+  async open({ file }) {
+    picture = undefined; // its memory first
+    picture = await decoded(file);
+    return { width: picture.width, height: picture.height, ...traits(picture) };
+  },
+  async prepare({ method }) { await ready(method); },
+  async enlarge({ method, width, height, pixels }) {
+    const small = width === picture.width && height === picture.height ? picture : resize(picture, width, height);
+    const kind = traits(small);
+    let smooth = resize(small, SCALE * width, SCALE * height);
+    show("before", painted(method === "bicubic" ? repeat(small) : smooth).canvas.transferToImageBitmap());
+    result = painted(smooth);
+    if (method === "bicubic") { show("after", await createImageBitmap(result.canvas)); return {}; }
+    show("after", await look(result));
+    if (!kind.alpha) smooth = undefined; // its memory: it may be large
+    await ready(method);
+    const start = performance.now();
+    tell({ event: "started" });
+    await byNetwork(small, kind, smooth, pixels);
+    show("after", await createImageBitmap(result.canvas));
+    return { seconds: (performance.now() - start) / 1000 };
+  },
+  async save() { return { file: await result.canvas.convertToBlob({ type: "image/png" }) }; },
+};
+
+let queue = Promise.resolve();
+self.onmessage = ({ data: { id, job, ...given } }) => {
+  queue = queue.then(() => JOBS[job](given)).then(
+    answer => tell({ id, answer: answer ?? {} }),
+    error => tell({ id, error: String(error?.message ?? error) }));
+};
