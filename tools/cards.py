@@ -82,7 +82,8 @@ def shared() -> Image.Image:
 def main():
     size, images = (400, 250), ROOT / "nbs/images"
     cards = {name.split("/")[-1]: ImageOps.fit(_part(figure(name, label), box), size, Image.LANCZOS) for name, (label, box) in FIGURES.items()}
-    cards |= dict(gallery=before_after("chelsea", (0.22, 0.13, 0.62, 0.6), size), reference=words(size, utils.__all__[4:12]),
+    cards |= {"gallery": before_after("chelsea", (0.22, 0.13, 0.62, 0.6), size), "try": before_after("motorcycle", (0.25, 0.3, 0.65, 0.85), size)} # a keyword cannot be an argument
+    cards |= dict(reference=words(size, utils.__all__[4:12]),
         compatibility=words(size, ["Linux       tried", "torchrun    tried", "ONNX        tried", "DIV2K       tried", "pipes       tried", "two GPUs    written", "Windows     written", "Colab       written"]))
     (images / "cards").mkdir(exist_ok=True)
     for name, card in cards.items(): card.save(images / f"cards/{name}.webp", quality=72, method=6)
