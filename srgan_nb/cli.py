@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EXIT_CODES', 'app', 'Device', 'Precision', 'Compile', 'Quiet', 'Weights', 'HELD_OUT', 'main', 'plain_errors',
-           'photos_in', 'output_paths', 'is_clip', 'my_part', 'together', 'upscale', 'train', 'pair_photos', 'score',
-           'evaluate_folder', 'evaluate', 'plot', 'compare', 'export', 'demo']
+           'photos_in', 'output_paths', 'is_clip', 'my_part', 'together', 'leave', 'upscale', 'train', 'pair_photos',
+           'score', 'evaluate_folder', 'evaluate', 'plot', 'compare', 'export', 'demo']
 
 # %% ../nbs/09_cli.ipynb #2a74b6c4
 import json
@@ -65,7 +65,7 @@ def _silence() -> Iterator[None]:
         with redirect_stdout(StringIO()): yield
     finally: os.environ["TQDM_DISABLE"] = before
 
-# %% ../nbs/09_cli.ipynb #d2728b5c
+# %% ../nbs/09_cli.ipynb #7b5ff260
 def photos_in(
     given: list, # paths: files, folders, patterns with `*`, `?` or `[`, or `-` for stdin
     spool: Path, # a folder for what comes from stdin
@@ -104,7 +104,7 @@ def is_clip(
     from srgan_nb.inference import VIDEO_SUFFIXES
     return path.suffix.lower() in VIDEO_SUFFIXES
 
-# %% ../nbs/09_cli.ipynb #c4977660
+# %% ../nbs/09_cli.ipynb #917eea96
 def my_part(
     items: list, # the same in all processes
     device: str, # `auto`, `cpu`, `cuda` or `mps`
@@ -123,10 +123,17 @@ def together(
     from accelerate.utils import gather_object
     return gather_object(items)
 
+def leave() -> None:
+    "End together: a process that is gone cannot answer the others. Alone, nothing happens."
+    if not _launched(): return
+    from accelerate import PartialState
+    PartialState().wait_for_everyone()
+    PartialState().destroy_process_group()
+
 def _launched() -> bool: return int(os.environ.get("WORLD_SIZE", 1)) > 1
 def _first() -> bool: return int(os.environ.get("RANK", 0)) == 0
 
-# %% ../nbs/09_cli.ipynb #90d2fbc2
+# %% ../nbs/09_cli.ipynb #7211b4e9
 def _upscaler(weights: str, scale: Optional[int], **options):
     from srgan_nb.inference import Upscaler
     upscaler = Upscaler.from_pretrained(weights, **options)
@@ -171,9 +178,11 @@ def upscale(
             try: _upscale_one(source, target, upscaler, overwrite)
             except (ValueError, OSError) as error: _say(str(error)); failed.append(source); continue
             typer.get_binary_stream("stdout").write(target.read_bytes()) if out == "-" else typer.echo(target)
-        if together(failed): raise typer.Exit(1) # all processes at once: the launcher ends the others when one fails
+        failed = together(failed)
+        leave()
+        if failed: raise typer.Exit(1) # all processes at once: the launcher ends the others when one fails
 
-# %% ../nbs/09_cli.ipynb #e60a8bb6
+# %% ../nbs/09_cli.ipynb #3446913d
 def _with_steps(config, stage: str, steps: int):
     "`config` with that many steps in the stages it has, or in the one that is asked for by name."
     def resized(name):
@@ -216,6 +225,7 @@ def train(
         given = dict(batch=batch, scale=scale, accumulate=accumulate, sync_batchnorm=sync_batchnorm or None, clip=clip)
         config = replace(config, **{name: value for name, value in given.items() if value is not None})
         training.train(config, data, out, stage, init=init, vgg=vgg, resume=resume, seed=seed, device=device, precision=precision, compile=compile, strict=strict, cache=cache, lr_dir=lr_dir, track=track)
+        leave()
         if _first(): typer.echo(f"{out}: generator.safetensors is ready; try: srgan upscale PHOTO -o OUT.png --weights {out}")
 
 # %% ../nbs/09_cli.ipynb #b795a7d3
@@ -300,6 +310,7 @@ def evaluate(
     tell = (lambda image: None) if json_file == "-" else lambda image: typer.echo(_row(image))
     with plain_errors(quiet and json_file != "-"):
         report = evaluate_folder(folder, lr_dir, weights, perceptual, device, tell, shared=True)
+        leave()
         if not _first(): return
         tell(dict(name=f"mean of {report['n']}") | report["mean"])
         if json_file == "-": typer.echo(json.dumps(report, indent=1))
@@ -327,7 +338,7 @@ def _save_figure(figure, path: Path) -> None:
     import matplotlib.pyplot as plt
     figure.savefig(path, dpi=100); plt.close(figure)
 
-# %% ../nbs/09_cli.ipynb #6fd803ad
+# %% ../nbs/09_cli.ipynb #f8486f48
 @app.command(epilog=_examples("srgan compare srresnet srgan -o compare.png", "srgan compare srgan run/ --photo face.png --box 0.3 0.2 0.6 0.5 -o face-compare.png"))
 def compare(
     weights: Annotated[list[str], typer.Argument(help="What to compare: srgan, srresnet, generator files, run folders, hub ids.")],
