@@ -30,7 +30,7 @@ FIGURES = { # notebook -> label of a figure, and the part of it: left, top, righ
     "tutorials/celeba": ("fig-side-by-side", (0.34, 0.22, 0.665, 0.95)),
     "tutorials/your_photos": ("fig-before-after", (0.405, 0.11, 0.795, 0.96)),
     "tutorials/your_data": ("fig-ten", (0.41, 0.09, 0.79, 0.45)),
-    "tutorials/several_gpus": ("fig-batch", (0.0, 0.0, 0.75, 1.0)),
+    "tutorials/several_gpus": ("fig-batch", (0.42, 0.0, 0.99, 1.0)),
     "08_inference": ("fig-upscale", (0.26, 0.17, 0.74, 0.93)),
     "09_cli": ("fig-demo", (0.605, 0.12, 0.795, 0.95)),
     "10_convert": ("fig-theirs", (0.40, 0.12, 0.80, 0.95)),
