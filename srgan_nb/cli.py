@@ -152,13 +152,14 @@ def _targets(photos: list, given: list, out: str, spool: Path) -> list:
     if out == "-" and len(photos) > 1: raise ValueError(f"-o - writes one picture to stdout, and there are {len(photos)}; give a folder")
     if out == "-": return [spool / "stdout.png"]
     if any(place.is_dir() for place in given): out = f"{out}/" # a folder in, a folder out, even if it holds one photo
+    if len(photos) > 1 and Path(out).is_file(): raise ValueError(f"{out}: a file; {len(photos)} photos need a folder")
     if len(photos) > 1: Path(out).mkdir(parents=True, exist_ok=True)
     return output_paths(photos, out)
 
 @app.command(epilog=_examples("srgan upscale holiday.jpg -o large.png", "srgan upscale trip/ 'more/*.jpg' -o large/ --weights srresnet", "srgan upscale - -o - < small.png > large.png", "srgan upscale clip.mp4 -o large.mp4 --weights srresnet", "torchrun --nproc_per_node 4 -m srgan_nb.cli upscale trip/ -o large/"))
 def upscale(
     photo: Annotated[list[Path], typer.Argument(help="Photos, clips, folders of photos, patterns; - is stdin.")],
-    out: Annotated[str, typer.Option("--out", "-o", help="A file for one photo; a folder (an existing one, or a name ending in /) for several; - is stdout.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="A file for one photo (a folder if it exists or ends in /); a folder for several, made if need be; - is stdout.")],
     weights: Weights = "srgan",
     scale: Annotated[Optional[int], typer.Option(help="Make sure that the weights enlarge this many times.")] = None,
     tile: Annotated[Optional[int], typer.Option(min=1, help="Side of the tiles large photos are cut into, pixels.")] = None,
@@ -309,13 +310,23 @@ def evaluate(
     from srgan_nb.utils import atomic_path
     tell = (lambda image: None) if json_file == "-" else lambda image: typer.echo(_row(image))
     with plain_errors(quiet and json_file != "-"):
+        if json_file not in (None, "-"): _check_report(Path(json_file)) # before the work, not after it
         report = evaluate_folder(folder, lr_dir, weights, perceptual, device, tell, shared=True)
         leave()
         if not _first(): return
         tell(dict(name=f"mean of {report['n']}") | report["mean"])
-        if json_file == "-": typer.echo(json.dumps(report, indent=1))
+        if json_file == "-": typer.echo(_as_json(report))
         elif json_file:
-            with atomic_path(json_file) as temporary: temporary.write_text(json.dumps(report, indent=1))
+            with atomic_path(json_file) as temporary: temporary.write_text(_as_json(report))
+
+def _check_report(file: Path) -> None:
+    if file.is_dir(): raise ValueError(f"{file}: a folder; name a file for the figures")
+    file.parent.mkdir(parents=True, exist_ok=True)
+
+def _as_json(report: dict) -> str:
+    "JSON knows no infinity, which is the PSNR of equal pictures: it becomes null."
+    finite = lambda figures: {key: None if value == float("inf") else value for key, value in figures.items()}
+    return json.dumps(report | dict(mean=finite(report["mean"]), images=list(map(finite, report["images"]))), indent=1, allow_nan=False)
 
 def _row(image: dict) -> str:
     return f"{image['name']:20}" + "".join(f"  {key} {value:.2f} dB" if key == "psnr_y" else f"  {key} {value:.4f}" for key, value in image.items() if key != "name")
@@ -336,6 +347,7 @@ def plot(
 
 def _save_figure(figure, path: Path) -> None:
     import matplotlib.pyplot as plt
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100); plt.close(figure)
 
 # %% ../nbs/09_cli.ipynb #f8486f48
@@ -359,7 +371,7 @@ def _compare(weights: list, photo, box: tuple, out: Path, device: str) -> None:
     from srgan_nb.data import crop_to_multiple, degrade
     from srgan_nb.metrics import show_comparison
     from srgan_nb.utils import photo_to_tensor
-    if not (box[0] < box[2] and box[1] < box[3]): raise ValueError(f"a box from {box[:2]} to {box[2:]} is empty; give left, top, right, bottom")
+    if min(round((box[2] - box[0]) * photo.width / 8), round((box[3] - box[1]) * photo.height / 8)) < 1: raise ValueError(f"a box from {box[:2]} to {box[2:]} shows nothing of {photo.width} x {photo.height} pixels; give left, top, right, bottom, and a larger part")
     upscalers = {name: _upscaler(name, None, device=device, precision="fp32") for name in weights}
     scales = {name: upscaler.scale for name, upscaler in upscalers.items()}
     if len(set(scales.values())) > 1: raise ValueError(f"weights of several scales cannot be compared on one photo: {scales}")
@@ -380,6 +392,7 @@ def export(
     from srgan_nb.inference import _refuse_existing, export_onnx
     with plain_errors():
         _refuse_existing(out, overwrite)
+        if out.suffix.lower() != ".onnx": raise ValueError(f"{out}: an ONNX file is called NAME.onnx")
         try: export_onnx(load_generator(weights), out)
         except ImportError as error: raise ValueError(f"ONNX needs the extra: pip install 'srgan-nb[onnx]' ({error})") from None
     typer.echo(out)

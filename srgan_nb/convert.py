@@ -118,7 +118,7 @@ class Layout:
     tanh: bool = False # whether a tanh follows the last convolution
     gives: Range = UNIT # what its output means
 
-OURS = Layout("head.0 head.1", " ".join(f"blocks.{{b}}.body.{i}" for i in range(5)), "merge.0 merge.1", "upsample.{s}.0 upsample.{s}.norm upsample.{s}.2", "tail", gives=SIGNED)
+OURS = Layout("head.0 head.1", " ".join(f"blocks.{{b}}.body.{i}" for i in range(5)), "merge.0 merge.1", "upsample.{s}.0 upsample.{s}.norm upsample.{s}.2", "tail", gives=SIGNED) # .norm: ours has none, but one layout has a BatchNorm there
 
 # %% ../nbs/10_convert.ipynb #ecc53367
 LAYOUTS = {

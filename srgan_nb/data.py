@@ -41,7 +41,7 @@ def find_photos(
 ) -> list[Path]: # sorted by name
     "All files that call themselves photos. Raises `FileNotFoundError` where there is no such folder, `ValueError` where it holds none."
     folder = Path(folder)
-    if not folder.is_dir(): raise FileNotFoundError(f"{folder}: no such folder")
+    if not folder.is_dir(): raise FileNotFoundError(f"{folder}: " + ("a file; give the folder of photos" if folder.is_file() else "no such folder"))
     found = [Path(place) / name for place, _, names in os.walk(folder) for name in names
              if Path(name).suffix.lower() in PHOTO_SUFFIXES and not name.startswith(".")]
     if not found: raise ValueError(f"{folder}: no photos in it (looked for {', '.join(sorted(PHOTO_SUFFIXES))})")
@@ -64,14 +64,16 @@ def find_partners(
     lr_dir, # a folder of LR photos; its sub-folders are searched too
     scale: int = 4, # the factor between them
 ) -> dict: # HR path -> LR path, where there is one
-    "For each photo its LR version: the file in `lr_dir` called like it, or like it with `x4` behind. Raises `ValueError` where two files there have one name, and what find_photos raises."
+    "For each photo its LR version: the file in `lr_dir` called like it, or like it with `x4` behind. Raises `ValueError` where two photos, or two files there, have one name, and what find_photos raises."
     found = find_photos(lr_dir)
     small = {path.stem: path for path in found}
     if len(small) < len(found):
         twice = next(path for path in found if small[path.stem] != path)
         raise ValueError(f"{lr_dir}: {twice.relative_to(lr_dir)} and {small[twice.stem].relative_to(lr_dir)} have one name; pairs cannot be told")
     partners = {path: small.get(path.stem) or small.get(f"{path.stem}x{scale}") for path in map(Path, photos)}
-    return {path: partner for path, partner in partners.items() if partner}
+    partners = {path: partner for path, partner in partners.items() if partner}
+    if len(set(partners.values())) < len(partners): raise ValueError(f"{lr_dir}: one file there stands for several photos of one name; pairs cannot be told")
+    return partners
 
 # %% ../nbs/02_data.ipynb #00c39c28
 def _named(photos) -> list:

@@ -252,7 +252,7 @@ def load_generator(
     name, # a bundled name (`srgan`, `srresnet`), a generator file, a run folder, a folder of `save_pretrained`, or a hub id
     **kwargs, # for the hub client: `revision`, `token`, ...
 ) -> Generator: # in eval mode, float32, on the CPU
-    "The one way to get a generator. Bundled names win before any network. Raises `ValueError` with what was looked for."
+    "The one way to get a generator. Bundled names win before any network. Raises `ValueError` with what was looked for, `OSError` where a hub id cannot be had."
     path = Path(name)
     if str(name) in bundled_weights(): return _read_bundled(str(name))
     if str(name) in ("srgan", "srresnet"): raise ValueError(f"no {name!r} weights come with this version; there is: {', '.join(bundled_weights()) or 'none'}")

@@ -548,7 +548,7 @@ def count_unusable(
         in_a_row = 0 if good else in_a_row + 1
         if not good: run.accelerator.print(f"{state.stage}, step {step + 1}: the gradient is no number, so the step was left out; its crops: {_crops(run, step)}")
         if in_a_row == run.config.patience:
-            raise FloatingPointError(f"{run.folder}: {in_a_row} steps in a row without a usable gradient, up to step {step + 1}. {_last_whole(run)}go on with a smaller learning rate, or with --resume --clip 1")
+            raise FloatingPointError(f"{run.folder}: {in_a_row} steps in a row without a usable gradient, up to step {step + 1}. {_last_whole(run)}go on with --resume --clip 1, or in Python with a smaller rate in Config's Stage")
     return in_a_row
 
 def _last_whole(run: Run) -> str: return "".join(f"{path} was written before; " for path in checkpoints(run.folder)[:1])
@@ -633,6 +633,14 @@ def _start_from(init, config: Config, stage: str) -> dict:
     if "slim" in about["format"] and about["stage"] == stage: start |= {name: tensors_under(tensors, f"{name}.") for name in ("g", "d") if tensors_under(tensors, f"{name}.")}
     return start
 
+# %% ../nbs/07_training.ipynb #493e8c08
+def _flat(values: dict, prefix: str = "") -> dict:
+    "Nested settings as a tracker takes them: numbers and strings under dotted names."
+    flat = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value if isinstance(value, (int, float, str)) else str(value)}
+    return flat
+
 # %% ../nbs/07_training.ipynb #7d9e3f20
 @contextmanager
 def claim(
@@ -644,13 +652,6 @@ def claim(
     except Timeout: raise ValueError(f"{run}: another process is training in this folder; wait until it has ended, or choose another folder") from None
     try: yield
     finally: lock.release()
-
-def _flat(values: dict, prefix: str = "") -> dict:
-    "Nested settings as a tracker takes them: numbers and strings under dotted names."
-    flat = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value if isinstance(value, (int, float, str)) else str(value)}
-    return flat
 
 def _train_claimed(run: Run, stages: tuple, start: dict | None, resume: bool) -> None:
     "What `train` does once the folder is its own."
@@ -669,9 +670,10 @@ def _check_networks(folder: Path, begun: Config, asked: Config) -> None:
     if of(begun) != of(asked): raise ValueError(f"{folder} trains networks of {of(begun)}; configuration {asked.name!r} asks for {of(asked)}; start a new run for those")
 
 def _check_shares(config: Config, accelerator: Accelerator) -> None:
+    if config.scale not in (2, 4, 8): raise ValueError(f"a scale of {config.scale}: give 2, 4 or 8")
     world = accelerator.num_processes
     if config.batch % (world * config.accumulate): raise ValueError(f"a batch of {config.batch} cannot be cut into {config.accumulate} slices for each of {world} processes; choose a multiple of {world * config.accumulate}")
-    if config.sync_batchnorm and world > 1 and accelerator.device.type != "cuda": raise ValueError(f"PyTorch synchronises BatchNorm on CUDA devices only, not on {accelerator.device.type}; train without sync_batchnorm")
+    if config.sync_batchnorm and world > 1 and accelerator.device.type != "cuda": raise ValueError(f"PyTorch synchronises BatchNorm on CUDA devices only, not on {accelerator.device.type}; train without --sync-batchnorm")
 
 # %% ../nbs/07_training.ipynb #d811622f
 def train(

@@ -67,6 +67,21 @@ def test_json_on_stdout_is_nothing_but_json(srgan, photos, weights):
     assert report["n"] == len(report["images"]) == 3
 
 
+def test_equal_pictures_have_no_decibels_in_json(srgan, tmp_path):
+    (tmp_path / "flat").mkdir(); Image.new("RGB", (32, 32), "grey").save(tmp_path / "flat/grey.png")
+    assert srgan("evaluate", tmp_path / "flat", "--weights", "bicubic", "--json", tmp_path / "new/figures.json").exit_code == 0
+    assert json.loads((tmp_path / "new/figures.json").read_text(), parse_constant=pytest.fail)["mean"]["psnr_y"] is None
+
+
+def test_targets_that_cannot_be_are_named_before_the_work(srgan, photos, weights, tmp_path):
+    (tmp_path / "file.png").write_text("")
+    for arguments, sentence in {("upscale", photos, "-o", tmp_path / "file.png"): "need a folder", ("evaluate", photos, "--json", tmp_path): "name a file", ("export", "-o", tmp_path / "x.txt"): "NAME.onnx"}.items():
+        result = srgan(*arguments, "--weights", weights)
+        assert result.exit_code == 1 and sentence in result.stderr
+    result = srgan("compare", weights, "--photo", photos / "coffee.png", "--box", 0, 0, 1, 0.001, "-o", tmp_path / "new/compare.png")
+    assert result.exit_code == 1 and "larger part" in result.stderr
+
+
 @pytest.mark.parametrize("scale", [2, 8])
 def test_other_scales_train_and_enlarge(srgan, photos, tmp_path, scale):
     run = tmp_path / "run"
@@ -82,7 +97,7 @@ def test_other_scales_train_and_enlarge(srgan, photos, tmp_path, scale):
 
 def test_a_scale_no_network_has(srgan, photos, tmp_path):
     result = srgan("train", "--data", photos, "--out", tmp_path / "run", "--scale", 3, "--steps", 1)
-    assert result.exit_code == 1 and "2, 4, 8" in result.stderr
+    assert result.exit_code == 1 and "2, 4 or 8" in result.stderr and not (tmp_path / "run").exists()
 
 
 def test_lr_of_ones_own(srgan, photos, tmp_path):
