@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -32,7 +33,7 @@ def test_help_says_what_exit_codes_mean(srgan):
 
 @pytest.mark.parametrize("shell, variables", [("bash", dict(COMP_WORDS="srgan comp", COMP_CWORD="1")), ("zsh", dict(_TYPER_COMPLETE_ARGS="srgan comp")), ("fish", dict(_TYPER_COMPLETE_ARGS="srgan comp", _TYPER_COMPLETE_FISH_ACTION="get-args"))])
 def test_shells_complete_commands(shell, variables):
-    done = subprocess.run(["srgan"], capture_output=True, text=True, env=os.environ | dict(_SRGAN_COMPLETE=f"complete_{shell}") | variables)
+    done = subprocess.run([Path(sys.executable).parent / "srgan"], capture_output=True, text=True, env=os.environ | dict(_SRGAN_COMPLETE=f"complete_{shell}") | variables)
     assert "compare" in done.stdout and "export" not in done.stdout, done.stderr
 
 
