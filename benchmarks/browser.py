@@ -6,39 +6,23 @@ SITE is a site with the files of tools/try_assets.py. Each run has a browser of 
 press of the button, the network loaded before, to the last strip. The memory is the most that the process of the page has held.
 """
 import argparse
-import contextlib
-import functools
-import http.server
 import json
 import re
-import shutil
 import statistics
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
 import psutil
 from playwright.sync_api import sync_playwright
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "tools")]
+from headless import CHROMIUM, FLAGS, served
 from run import machine
 from try_assets import RUNTIME, VERSION
 
-FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
 WATCH = """window.gaps = [0]; let last = performance.now();
 requestAnimationFrame(function look() { gaps.push(performance.now() - last); last = performance.now(); requestAnimationFrame(look); })"""
-
-
-@contextlib.contextmanager
-def served(folder: Path):
-    "The address of a folder, served on this machine only."
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_): pass
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
 
 
 def peak_mib() -> int:
@@ -49,7 +33,7 @@ def peak_mib() -> int:
 
 def one_run(playwright, address: str, photo: Path) -> dict:
     "Enlarge one picture by SRGAN in a fresh browser."
-    browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
     page = browser.new_page(viewport=dict(width=1280, height=900))
     page.goto(f"{address}/try.html")
     page.locator("#srgan-try input[type=file]").set_input_files(photo)

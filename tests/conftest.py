@@ -16,10 +16,12 @@ from srgan_nb.training import read_metrics
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "benchmarks")] # the tests of the tools import them
+from headless import CHROMIUM, FLAGS, served
 from try_assets import has_runtime
 
 MODULES = Path(os.environ.get("SRGAN_NODE_MODULES") or "absent") # npm's packages: katex, which the preview loads from the net, and onnxruntime-web
 HAS_RUNTIME = has_runtime(MODULES)
+needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no chromium here: install Debian's package of that name")
 PAGES = re.findall(r"- ([\w/]+)\.ipynb", (ROOT / "nbs/sidebar.yml").read_text()) # of the site, the landing page first
 
 
@@ -88,3 +90,17 @@ def site(tmp_path_factory):
         done = subprocess.run([sys.executable, *command], cwd=copy, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     return copy / "_proc/_docs"
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    "The site, served on this machine only."
+    with served(site) as address: yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with pytest.importorskip("playwright.sync_api").sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()

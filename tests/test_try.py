@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from conftest import HAS_RUNTIME, HERE, ROOT
+from conftest import HAS_RUNTIME, HERE, ROOT, needs_chromium
+from headless import CHROMIUM, FLAGS
 from srgan_nb import Generator, Upscaler
 from srgan_nb.data import sample_photos
 from srgan_nb.inference import halo, render_halo, tile_shape, tiles
 from srgan_nb.utils import enlarge, open_photo, photo_to_tensor, to_8bit
-from test_browser import CHROMIUM, FLAGS, address, browser, pytestmark as needs_chromium # address and browser are fixtures
 
 pytestmark = [needs_chromium, pytest.mark.skipif(not HAS_RUNTIME, reason="SRGAN_NODE_MODULES does not name a folder with the pinned onnxruntime-web (python tools/try_assets.py --package)")]
 HOME_ONLY = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
