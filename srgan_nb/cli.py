@@ -134,7 +134,7 @@ def _launched() -> bool: return int(os.environ.get("WORLD_SIZE", 1)) > 1
 def _first() -> bool: return int(os.environ.get("RANK", 0)) == 0
 
 # %% ../nbs/09_cli.ipynb #7211b4e9
-def _upscaler(weights: str, scale: Optional[int], **options):
+def _upscaler(weights: str, scale: Optional[int] = None, **options):
     from srgan_nb.inference import Upscaler
     upscaler = Upscaler.from_pretrained(weights, **options)
     if scale and scale != upscaler.scale: raise ValueError(f"{weights}: enlarges {upscaler.scale} times, not {scale}; give weights for x{scale}, from srgan train --scale {scale}")
@@ -283,12 +283,12 @@ def evaluate_folder(
     from srgan_nb.data import find_photos
     from srgan_nb.utils import enlarge
     originals = find_photos(folder)
-    if shared: my_part(originals, device) # settles which GPU is this process's
-    upscaler = None if weights == "bicubic" else _upscaler(weights, None, device=device, precision="fp32")
+    mine = my_part(originals, device) if shared else originals # before the upscaler, as in upscale
+    upscaler = None if weights == "bicubic" else _upscaler(weights, device=device, precision="fp32")
     scale, images = upscaler.scale if upscaler else 4, []
-    pairs = _partners(originals, lr_dir, scale)
-    for paths in my_part(pairs, device) if shared else pairs:
-        name, lr, hr = _load_pair(*paths, scale)
+    partners = dict(_partners(originals, lr_dir, scale)) # all are looked up before the first is scored
+    for path in mine:
+        name, lr, hr = _load_pair(path, partners[path], scale)
         images.append(dict(name=name) | score(upscaler.upscale(lr) if upscaler else enlarge(lr), hr, perceptual))
         tell(images[-1])
     if shared: images = together(images)
@@ -372,7 +372,7 @@ def _compare(weights: list, photo, box: tuple, out: Path, device: str) -> None:
     from srgan_nb.metrics import show_comparison
     from srgan_nb.utils import photo_to_tensor
     if min(round((box[2] - box[0]) * photo.width / 8), round((box[3] - box[1]) * photo.height / 8)) < 1: raise ValueError(f"a box from {box[:2]} to {box[2:]} shows nothing of {photo.width} x {photo.height} pixels; give left, top, right, bottom, and a larger part")
-    upscalers = {name: _upscaler(name, None, device=device, precision="fp32") for name in weights}
+    upscalers = {name: _upscaler(name, device=device, precision="fp32") for name in weights}
     scales = {name: upscaler.scale for name, upscaler in upscalers.items()}
     if len(set(scales.values())) > 1: raise ValueError(f"weights of several scales cannot be compared on one photo: {scales}")
     scale = max(scales.values())

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import torch
 from conftest import HERE, same_tensors, timeless
 from srgan_nb.data import sample_photos
 from srgan_nb.generator import read_tensors
-from srgan_nb.training import Config, Stage, TINY, checkpoints, read_metrics, read_record, train
+from srgan_nb.training import Stage, TINY, checkpoints, read_metrics, read_record, train
 
 CONFIG = replace(TINY, srresnet=Stage(20), srgan=Stage(20, warmup=5), n_blocks=1, channels=8, d_channels=4, crop=32, batch=4, d_warmup=2, save_every=10, log_every=5)
 TRAIN = """
@@ -91,7 +92,7 @@ def test_resumed_by_another_number_of_processes(script, alone, tmp_path):
 
 def test_two_nodes(script, alone, tmp_path):
     "Two launchers that meet at an address, as on two machines with one disk."
-    with __import__("socket").socket() as free: free.bind(("127.0.0.1", 0)); port = free.getsockname()[1]
+    with socket.socket() as free: free.bind(("127.0.0.1", 0)); port = free.getsockname()[1]
     node = lambda rank: launch(script, as_json(CONFIG), tmp_path / "run", options=("--nnodes", "2", "--node_rank", rank, "--nproc_per_node", "1", "--master_addr", "127.0.0.1", "--master_port", port))
     finish(node(0), node(1))
     assert close(alone, tmp_path / "run")
