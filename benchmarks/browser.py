@@ -17,12 +17,9 @@ import psutil
 from playwright.sync_api import sync_playwright
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "tools")]
-from headless import CHROMIUM, FLAGS, served
+from headless import CHROMIUM, FLAGS, WATCH, served
 from run import machine
 from try_assets import RUNTIME, VERSION
-
-WATCH = """window.gaps = [0]; let last = performance.now();
-requestAnimationFrame(function look() { gaps.push(performance.now() - last); last = performance.now(); requestAnimationFrame(look); })"""
 
 
 def peak_mib() -> int:
@@ -43,7 +40,7 @@ def one_run(playwright, address: str, photo: Path) -> dict:
     page.evaluate(WATCH)
     page.locator(".try-go").click()
     page.wait_for_selector("#srgan-try[data-seconds]", timeout=300_000)
-    found = dict(seconds=float(page.locator("#srgan-try").get_attribute("data-seconds")), peak_mib=peak_mib(), idle_mib=idle, gap_ms=page.evaluate("Math.max(...gaps)"), version=browser.version)
+    found = dict(seconds=float(page.locator("#srgan-try").get_attribute("data-seconds")), peak_mib=peak_mib(), idle_mib=idle, gap_ms=page.evaluate("Math.max(...waits)"), version=browser.version)
     browser.close()
     return found
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from conftest import HAS_RUNTIME, HERE, ROOT, needs_chromium
-from headless import CHROMIUM, FLAGS
+from headless import CHROMIUM, FLAGS, WATCH
 from srgan_nb import Generator, Upscaler
 from srgan_nb.data import sample_photos
 from srgan_nb.inference import halo, render_halo, tile_shape, tiles
@@ -18,8 +18,6 @@ from srgan_nb.utils import enlarge, open_photo, photo_to_tensor, to_8bit
 pytestmark = [needs_chromium, pytest.mark.skipif(not HAS_RUNTIME, reason="SRGAN_NODE_MODULES does not name a folder with the pinned onnxruntime-web (python tools/try_assets.py --package)")]
 HOME_ONLY = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 EMULATED_GPU = [flag for flag in FLAGS if flag != "--disable-gpu"] + ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
-WATCH = """window.waits = [0]; new PerformanceObserver(list => waits.push(...list.getEntries().map(entry => entry.duration))).observe({ type: "longtask" });
-let last = performance.now(); requestAnimationFrame(function look() { waits.push(performance.now() - last); last = performance.now(); requestAnimationFrame(look); });"""
 
 
 class Try:

@@ -7,7 +7,6 @@ neighbour? Resizing, recompressing and small changes of colour flip few of them;
 half. Mirrored and turned copies are looked for, too. A part cut out of a photograph is not recognised.
 """
 import sys
-from pathlib import Path
 
 import numpy as np
 from PIL import Image

@@ -8,6 +8,9 @@ from pathlib import Path
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") # None where there is none
 FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
+# Run in a page, it collects in `waits` how long the page kept anybody waiting, milliseconds: between two frames, and in long tasks.
+WATCH = """window.waits = [0]; new PerformanceObserver(list => waits.push(...list.getEntries().map(entry => entry.duration))).observe({ type: "longtask" });
+let last = performance.now(); requestAnimationFrame(function look() { waits.push(performance.now() - last); last = performance.now(); requestAnimationFrame(look); });"""
 
 
 @contextlib.contextmanager
