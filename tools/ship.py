@@ -1,10 +1,11 @@
 """Turn a run's averaged generator into weights of the package, with the card that says what they are.
 
-    python tools/ship.py RUN NAME --photos DIR --eval DIR --bad-at "what it is bad at" [--note "what else one should know"]
+    python tools/ship.py RUN NAME --photos DIR --eval DIR --bad-at "what it is bad at" [--note "what else one should know"] [--earlier CARD]
 
 writes srgan_nb/weights/NAME.safetensors (float16) and NAME.json beside it. DIR of --photos holds manifest.json (file,
 source, licence of each photo); DIR of --eval holds Set5 and Set14, each with HR and LRbicx4. The figures on the card are
-those of the file as shipped, measured here by `srgan evaluate`.
+those of the file as shipped, measured here by `srgan evaluate`. CARD is that of the weights the run began with, where it
+went on with the same stage: its steps and hours count, and the new card repeats how it was trained.
 """
 import argparse
 import hashlib
@@ -47,6 +48,13 @@ def card(run: Path, file: Path, photos: Path, eval_dir: Path, full: dict, shippe
         data=credits(photos, [path.name for path in photos.glob("*.jpg")]))
 
 
+HOW = ("steps", "hours", "date", "config", "seed", "precision", "hardware", "versions", "figures", "note")
+
+def continued(about: dict, earlier: dict) -> dict:
+    "The card of weights that were trained before, and then as `about` says."
+    return about | dict(steps=about["steps"] + earlier["steps"], hours=round(about["hours"] + earlier["hours"], 2), earlier={key: earlier[key] for key in HOW})
+
+
 def sum_hours(lines: list) -> float:
     "Hours spent in the logged steps."
     at = [0] + [line["step"] for line in lines]
@@ -57,13 +65,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path); parser.add_argument("name")
     parser.add_argument("--photos", type=Path, required=True); parser.add_argument("--eval", type=Path, required=True)
-    parser.add_argument("--bad-at", required=True); parser.add_argument("--note", default="")
+    parser.add_argument("--bad-at", required=True); parser.add_argument("--note", default=""); parser.add_argument("--earlier", type=Path)
     o = parser.parse_args()
-    file = BUNDLED / f"{o.name}.safetensors"
+    file, earlier = BUNDLED / f"{o.name}.safetensors", o.earlier and json.loads(o.earlier.read_text()) # before it may be overwritten
     full = figures(o.run, o.eval)
     save_generator(load_generator(o.run), file, torch.float16, name=o.name, licence="CC-BY-SA-4.0")
     file.chmod(0o644)
     about = card(o.run, file, o.photos, o.eval, full, figures(file, o.eval), o.bad_at, o.note)
+    if earlier: about = continued(about, earlier)
     file.with_suffix(".json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
     print(json.dumps({key: about[key] for key in ("steps", "hours", "figures", "figures_before_rounding_to_float16")}, indent=1))
 
