@@ -234,10 +234,9 @@ def machine(threads: int) -> dict:
     "What the figures depend on."
     import torch
     versions = {name: importlib.import_module(name).__version__ for name in ("torch", "torchvision", "srgan_nb")}
-    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), platform.processor()) if Path("/proc/cpuinfo").exists() else platform.processor()
-    from srgan_nb.utils import computes_bf16, pick_device
+    from srgan_nb.utils import cpu_name, gains_by_bf16, pick_device
     device = pick_device("auto")
-    return dict(cpu=cpu, cores=os.cpu_count(), threads=threads, device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu", native_bf16=computes_bf16(device),
+    return dict(cpu=cpu_name(), cores=os.cpu_count(), threads=threads, device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu", auto="bf16" if gains_by_bf16(device) else "fp32",
         system=platform.platform(terse=True), python=platform.python_version(), versions=versions, date=time.strftime("%Y-%m-%d"))
 
 

@@ -9,7 +9,7 @@ from srgan_nb.generator import load_generator
 from srgan_nb.inference import Upscaler
 from srgan_nb.metrics import psnr
 from srgan_nb.training import PAPER, content_loss, make_accelerator, new_state, srgan_step, srresnet_step
-from srgan_nb.utils import computes_bf16
+from srgan_nb.utils import gains_by_bf16
 from srgan_nb.vgg import VGGFeatures
 
 from textbook import DrawnGenerator
@@ -87,7 +87,7 @@ def test_tiles_change_nothing(size, tile):
 
 
 def test_bfloat16_costs_nothing_that_can_be_measured(eval_dir):
-    if not computes_bf16(torch.device("cpu")): pytest.skip("this processor has no bfloat16 of its own")
+    if not gains_by_bf16(torch.device("cpu")): pytest.skip("this processor does not gain by bfloat16")
     exact, half = (Upscaler.from_pretrained("srresnet", device="cpu", precision=precision) for precision in ("fp32", "bf16"))
     lost = []
     for _, lr, hr in pair_photos(eval_dir / "Set5/HR", eval_dir / "Set5/LRbicx4"):
