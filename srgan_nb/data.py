@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from .utils import atomic_path, open_photo, progress, to_signed, to_8bit
+from .utils import atomic_path, open_photo, progress, to_photo_mode, to_signed, to_8bit
 
 # %% ../nbs/02_data.ipynb #8fe40413
 def sample_photos() -> dict: # name -> `Image` (RGB)
@@ -42,8 +42,8 @@ def find_photos(
     "All files that call themselves photos. Raises `FileNotFoundError` where there is no such folder, `ValueError` where it holds none."
     folder = Path(folder)
     if not folder.is_dir(): raise FileNotFoundError(f"{folder}: " + ("a file; give the folder of photos" if folder.is_file() else "no such folder"))
-    found = [Path(place) / name for place, _, names in os.walk(folder) for name in names
-             if Path(name).suffix.lower() in PHOTO_SUFFIXES and not name.startswith(".")]
+    files = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
+    found = [path for path in files if path.suffix.lower() in PHOTO_SUFFIXES and not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     if not found: raise ValueError(f"{folder}: no photos in it (looked for {', '.join(sorted(PHOTO_SUFFIXES))})")
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
@@ -51,7 +51,7 @@ def find_photos(
 def celeba(
     root, # the folder that holds or shall hold `celeba/img_align_celeba`
 ) -> Path: # the folder of photos, for PhotoStore
-    "CelebA's folder of aligned faces, downloaded by torchvision (1.4 GB) where it is absent."
+    "CelebA's folder of aligned faces, downloaded by torchvision (1.4 GB) where it is absent. Raises `RuntimeError` where that needs gdown, which is missing."
     folder = Path(root) / "celeba" / "img_align_celeba"
     if not folder.is_dir():
         from torchvision.datasets import CelebA
@@ -80,12 +80,12 @@ def _named(photos) -> list:
     "Pairs of a name and a path or `Image`, sorted by name."
     if isinstance(photos, dict): return sorted(photos.items())
     if isinstance(photos, (str, Path)): return [(path.relative_to(photos).as_posix(), path) for path in find_photos(photos)]
-    return sorted((str(path), path) for path in photos)
+    return sorted((str(path), Path(path)) for path in photos)
 
 def _decoded(named: list) -> Iterator[tuple]:
     "For each photo its name, its pixels `(H, W, 3)` in 8 bits, and why there are none."
     for name, photo in progress(named, desc="decoding", leave=False):
-        try: yield name, np.asarray((photo if isinstance(photo, Image.Image) else open_photo(photo)).convert("RGB")), None
+        try: yield name, np.asarray((to_photo_mode(photo) if isinstance(photo, Image.Image) else open_photo(photo)).convert("RGB")), None
         except (ValueError, OSError) as error: yield name, None, str(error).removeprefix(f"{photo}: ")
 
 # %% ../nbs/02_data.ipynb #d6746b6c
@@ -94,7 +94,7 @@ CACHE = Path("~/.cache/srgan_nb") # where decoded photos go that do not fit into
 def _on_disk(named: list, folder: Path) -> Iterator[tuple]:
     "What `_decoded` gives, from a file in `folder` that is made where it is missing."
     folder = folder.expanduser(); folder.mkdir(parents=True, exist_ok=True)
-    stamps = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in named]
+    stamps = [(name, path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else (name,) for name, path in named]
     key = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:16]
     pixels, index = folder / f"{key}.pixels", folder / f"{key}.json"
     if not index.is_file(): _write_cache(named, pixels, index)
@@ -147,6 +147,7 @@ class PhotoStore:
         self.crop, self.scale, self.names, self.pixels, self.skipped, self.cache = crop, scale, [], [], {}, cache
         self.lr_pixels = [] if lr_dir else None
         named = _named(photos)
+        if not named: raise ValueError("no photos were given; expected a folder, or a list or dict with at least one")
         if cache and isinstance(photos, dict): raise ValueError("pictures that are in memory already need no cache; give a folder or a list of paths")
         named, partners = self._with_partners(named, lr_dir) if lr_dir else (named, [])
         if cache is None and not isinstance(photos, dict) and not _fit_in_memory(named + partners): self.cache = CACHE
@@ -232,9 +233,9 @@ def degrade(
     if height % scale or width % scale: raise ValueError(f"sides {height} x {width} are not multiples of {scale}; cut them with crop_to_multiple first")
     hr = hr.float() / 255 if hr.dtype == torch.uint8 else hr
     shrink = lambda x, mode, **options: to_8bit(F.interpolate(x, mode=mode, **options))
-    if kernel == "bicubic": # rows, then columns, each rounded, as imresize does
-        rows = shrink(hr, "bicubic", antialias=True, size=(height // scale, width))
-        return shrink(rows, "bicubic", antialias=True, size=(height // scale, width // scale))
+    if kernel == "bicubic": # the height, then the width, each rounded, as imresize does
+        low = shrink(hr, "bicubic", antialias=True, size=(height // scale, width))
+        return shrink(low, "bicubic", antialias=True, size=(height // scale, width // scale))
     if kernel == "gaussian": return shrink(gaussian_blur(hr, 4 * scale + 1, scale / 2), "bilinear", scale_factor=1 / scale)
     raise ValueError(f"kernel {kernel!r} is not one of bicubic, gaussian")
 

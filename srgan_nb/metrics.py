@@ -25,7 +25,8 @@ def luminance(
 
 # %% ../nbs/03_metrics.ipynb #fa5c59a7
 def _prepare(sr: Tensor, hr: Tensor, shave: int, channel: str) -> tuple[Tensor, Tensor]:
-    if sr.shape != hr.shape or sr.ndim != 4: raise ValueError(f"pictures of shape {tuple(sr.shape)} and {tuple(hr.shape)} cannot be compared; both must be (N, 3, H, W)")
+    if sr.shape != hr.shape or sr.ndim != 4 or sr.shape[1] != 3: raise ValueError(f"pictures of shape {tuple(sr.shape)} and {tuple(hr.shape)} cannot be compared; both must be (N, 3, H, W)")
+    if not (sr.is_floating_point() and hr.is_floating_point()): raise ValueError(f"pictures of {sr.dtype} and {hr.dtype} cannot be compared; give floats in [0, 1]: levels / 255")
     if min(sr.shape[-2:]) <= 2 * shave: raise ValueError(f"nothing is left of {tuple(sr.shape[-2:])} pixels without {shave} at each border")
     if channel not in ("y", "rgb"): raise ValueError(f"channel {channel!r} is not one of y, rgb")
     pick = luminance if channel == "y" else lambda x: x
@@ -39,7 +40,7 @@ def psnr(
     shave: int = 4, # border dropped on each side, HR pixels (Sec. 3.1)
     channel: str = "y", # `y` (Sec. 3.1) or `rgb`
 ) -> Tensor: # `(N,)`, dB; `inf` where identical
-    "PSNR of `sr` against `hr`, after rounding to 8 bits. Raises `ValueError` where shapes differ or the border leaves nothing."
+    "PSNR of `sr` against `hr`, after rounding to 8 bits. Raises `ValueError` where shapes differ, values are whole numbers, `channel` is unknown, or the border leaves nothing."
     sr, hr = _prepare(sr, hr, shave, channel)
     return -10 * ((sr - hr) ** 2).mean(dim=(1, 2, 3)).log10()
 
@@ -51,7 +52,7 @@ def ssim(
     channel: str = "y", # `y` (Sec. 3.1) or `rgb`, the mean over channels
     window: str = "wang", # `wang`: sigma 1.5, 11 x 11; `daala`: sigma 1.5 * height / 256, as the paper's tool
 ) -> Tensor: # `(N,)`, 1 where identical
-    "SSIM of `sr` and `hr`, after rounding to 8 bits. Raises `ValueError` where shapes differ, for an unknown window, or where the picture is smaller than it."
+    "SSIM of `sr` and `hr`, after rounding to 8 bits. Raises `ValueError` where shapes differ, values are whole numbers, the border leaves nothing, the window is unknown, or the picture is smaller than it."
     if window not in ("wang", "daala"): raise ValueError(f"window {window!r} is not one of wang, daala")
     sr, hr = (x.cpu().numpy() for x in _prepare(sr, hr, shave, channel))
     sigma = 1.5 if window == "wang" else 1.5 * hr.shape[-2] / 256
@@ -72,7 +73,7 @@ def lpips(
     hr: Tensor, # reference, same shape and range
     shave: int = 4, # border dropped on each side, HR pixels
 ) -> Tensor: # `(N,)`, 0 where identical
-    "Shift-tolerant LPIPS (AlexNet) of `sr` and `hr` in RGB, after rounding to 8 bits. Raises `ValueError` where the extra is not installed."
+    "Shift-tolerant LPIPS (AlexNet) of `sr` and `hr` in RGB, after rounding to 8 bits. Raises `ValueError` where shapes differ, values are whole numbers, the border leaves nothing, or the extra is not installed."
     sr, hr = (to_signed(x.float().cpu()) for x in _prepare(sr, hr, shave, "rgb"))
     return torch.stack([_lpips_network()(a[None], b[None]).flatten()[0] for a, b in zip(sr, hr)])
 
@@ -82,11 +83,13 @@ def grid_strength(
     period: int = 4, # of the grid, pixels
     window: int = 32, # side of the windows, pixels; a multiple of `period`
 ) -> Tensor: # `(N,)`, 8-bit levels: root mean square over the windows
-    "How strong a pattern with this period is in Y, wherever in the picture. Raises `ValueError` where the picture is smaller than a window."
+    "How strong a pattern with this period is in Y, wherever in the picture. Raises `ValueError` where the picture is smaller than a window, the window holds no whole number of cells, or values are whole numbers."
+    if not x.is_floating_point(): raise ValueError(f"a picture of {x.dtype} cannot be measured; give floats in [0, 1]: levels / 255")
+    if window % period: raise ValueError(f"windows of {window} pixels do not hold whole cells of {period}; choose a multiple of {period}")
     if min(x.shape[-2:]) < window + 2 * period: raise ValueError(f"a picture of {tuple(x.shape[-2:])} pixels holds no window of {window} and a margin of {period}; give a larger one")
     y = 255 * luminance(to_8bit(x.double()))
     y = y - F.avg_pool2d(F.pad(y, [period // 2, (period - 1) // 2] * 2, mode="reflect"), period, stride=1)
-    y = y[..., period:, period:]
+    y = y[..., period:-period, period:-period]
     windows = y.unfold(2, window, window).unfold(3, window, window).flatten(1, 3) # `(N, windows, window, window)`
     cells = windows.unflatten(-1, (-1, period)).unflatten(-3, (-1, period)) # ..., row of cells, i, column of cells, j
     return cells.mean((-4, -2)).var((-2, -1), correction=0).mean(1).sqrt()
