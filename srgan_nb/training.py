@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PAPER', 'BLOG', 'TINY', 'PRESETS', 'STAGES', 'Stage', 'learning_rate', 'Config', 'keep_freed_memory',
-           'make_accelerator', 'TrainState', 'new_state', 'in_slices', 'learn', 'srresnet_step', 'srgan_step',
+           'make_accelerator', 'warn', 'TrainState', 'new_state', 'in_slices', 'learn', 'srresnet_step', 'srgan_step',
            'colour_shift', 'content_loss', 'update_ema', 'state_tensors', 'load_state_tensors', 'checkpoints',
            'save_checkpoint', 'load_checkpoint', 'save_slim', 'Run', 'draw_pair', 'read_metrics', 'read_record',
            'stop_request', 'make_step', 'set_rates', 'run_step', 'count_unusable', 'run_stage', 'run_stages', 'claim',
@@ -16,6 +16,7 @@ import json
 import math
 import platform
 import signal
+import sys
 import threading
 import time
 from contextlib import contextmanager, nullcontext
@@ -100,7 +101,7 @@ class Config:
     clip: float = 0. # a network's gradient is scaled down to this norm where it is longer; 0: never (the paper does not clip)
     accumulate: int = 1 # slices a process cuts its share of the batch into: less memory, and a BatchNorm for each slice
     sync_batchnorm: bool = False # several CUDA processes compute one BatchNorm over all their crops
-    patience: int = 10 # steps in a row whose gradient is no number, after which a run stops
+    patience: int = 10 # steps in a row whose gradient is no number, after which a run stops; 0: never
     log_every: int = 100 # steps between two lines of metrics.jsonl
     save_every: int = 1000 # steps between two checkpoints with their sample picture
 
@@ -147,6 +148,14 @@ def make_accelerator(
     mixed = "bf16" if pick_precision(precision, chosen) == torch.bfloat16 else "no"
     if track and track not in map(str, get_available_trackers()): raise ValueError(f"tracker {track!r} is not installed, or Accelerate does not know it; there is: {', '.join(map(str, get_available_trackers())) or 'none'} (pip install 'srgan-nb[track]' brings tensorboard)")
     return Accelerator(cpu=chosen.type == "cpu", mixed_precision=mixed, log_with=track, project_dir=folder, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)]) # D runs twice before it learns: BatchNorm's buffers must not be overwritten in between
+
+# %% ../nbs/07_training.ipynb #fbb337b3
+def warn(
+    accelerator: Accelerator, # knows which process this is
+    text: str, # a sentence
+) -> None:
+    "Say what went wrong, once."
+    accelerator.print(text, file=sys.stderr)
 
 # %% ../nbs/07_training.ipynb #cd080975
 @dataclass
@@ -202,7 +211,7 @@ def in_slices(
 def learn(
     accelerator: Accelerator, # averages over processes
     model: nn.Module, # whose parameters are updated
-    opt, # its optimiser, a fused Adam
+    opt, # its optimiser; a fused one decides on the device whether to move
     turn: Callable, # of a slice's tensors: the loss, a scalar, and a dict of scalars to report
     slices: list, # the batch, as in_slices gives it
     clip: float = 0., # the gradient is scaled down to this norm where it is longer; 0: never
@@ -215,8 +224,9 @@ def learn(
             accelerator.backward(loss / len(slices))
         reports.append(report)
     usable = accelerator.clip_grad_norm_(model.parameters(), clip or math.inf).isfinite()
-    getattr(opt, "optimizer", opt).found_inf = (~usable).float() # Accelerate's optimiser has PyTorch's inside
-    opt.step()
+    inner = getattr(opt, "optimizer", opt) # Accelerate's optimiser has PyTorch's inside
+    if inner.defaults["fused"]: inner.found_inf = (~usable).float()
+    if inner.defaults["fused"] or usable: opt.step()
     return {key: torch.stack([report[key].detach() for report in reports]).mean() for key in reports[0]} | dict(usable=usable)
 
 # %% ../nbs/07_training.ipynb #ec07f996
@@ -225,7 +235,7 @@ def srresnet_step(
     g: nn.Module, # the generator, in train mode
     g_opt, # its optimiser
     lr: Tensor, # `(N, 3, H, W)` in [0, 1]
-    hr: Tensor, # `(N, 3, 4H, 4W)` in [-1, 1]
+    hr: Tensor, # `(N, 3, scale*H, scale*W)` in [-1, 1]
     clip: float = 0., # as for learn
     slices: int = 1, # into how many `lr` and `hr` are cut
 ) -> dict: # losses, and whether the gradient was `usable`, as tensors on the device
@@ -244,7 +254,7 @@ def srgan_step(
     g_opt, # G's optimiser
     d_opt, # D's optimiser
     lr: Tensor, # `(N, 3, H, W)` in [0, 1]
-    hr: Tensor, # `(N, 3, 4H, 4W)` in [-1, 1]
+    hr: Tensor, # `(N, 3, scale*H, scale*W)` in [-1, 1]
     content: Callable, # of `sr` and `hr`, both in [-1, 1]
     kind: str = "bce", # `bce` or `lsgan`
     weight: float = 1e-3, # of the adversarial term (Eq. 3)
@@ -397,7 +407,7 @@ class Run:
     seed: int # for crops and initial weights
     accelerator: Accelerator # device, precision, processes
     vgg: VGGFeatures | None = None # where the content loss needs it
-    compile: bool = False # compile the networks with `torch.compile`
+    compile: bool = False # compile the generator with `torch.compile`
     on_save: Callable | None = None # called after each save with the folder, the stage and the step
 
     def log(self,
@@ -473,7 +483,7 @@ def _record(run: Run) -> dict:
 def read_record(
     run, # a run folder
 ) -> dict | None: # None where there is no run
-    "train.json: how a run was begun."
+    "train.json: how a run was begun, or last resumed."
     path = Path(run) / "train.json"
     return json.loads(path.read_text()) if path.is_file() else None
 
@@ -546,8 +556,8 @@ def count_unusable(
     "Name the steps that were not applied, with their crops. Raises `FloatingPointError` where there are `patience` of them in a row."
     for step, good in enumerate(usable.tolist(), state.step - len(usable)):
         in_a_row = 0 if good else in_a_row + 1
-        if not good: run.accelerator.print(f"{state.stage}, step {step + 1}: the gradient is no number, so the step was left out; its crops: {_crops(run, step)}")
-        if in_a_row == run.config.patience:
+        if not good: warn(run.accelerator, f"{state.stage}, step {step + 1}: the gradient is no number, so the step was left out; its crops: {_crops(run, step)}")
+        if not good and in_a_row == run.config.patience:
             raise FloatingPointError(f"{run.folder}: {in_a_row} steps in a row without a usable gradient, up to step {step + 1}. {_last_whole(run)}go on with --resume --clip 1, or in Python with a smaller rate in Config's Stage")
     return in_a_row
 
@@ -580,8 +590,8 @@ def run_stage(
                 bar.set_postfix({key: f"{value:.4f}" for key, value in values.items()})
             if logging or saving: in_a_row, usable = count_unusable(run, state, torch.stack(usable), in_a_row), []
             if saving: run.save(state)
-            if stopping: return last
-    return True
+            if stopping: return False
+        return not (alone and asked_to_stop()) # asked during the last save
 
 def _together(accelerator: Accelerator, asked: bool) -> bool:
     "Whether any of the processes was asked."
@@ -589,10 +599,11 @@ def _together(accelerator: Accelerator, asked: bool) -> bool:
 
 # %% ../nbs/07_training.ipynb #71cf1bc2
 def _newest_state(run: Run) -> TrainState | None:
-    "The newest checkpoint that is whole."
+    "The newest checkpoint that is whole; None where nothing was saved yet."
     for path in checkpoints(run.folder):
         try: return load_checkpoint(path, run.config, run.accelerator.device)
-        except ValueError as error: run.accelerator.print(f"{error}; trying the one before")
+        except ValueError as error: warn(run.accelerator, f"{error}; trying the one before")
+    if checkpoints(run.folder): raise ValueError(f"{run.folder}: none of its checkpoints can be read; start a new run, with --init {run.folder} if generator.safetensors is whole")
 
 def run_stages(
     run: Run, # what stays the same
@@ -631,6 +642,7 @@ def _start_from(init, config: Config, stage: str) -> dict:
     if not str(init).endswith(".safetensors"): return start
     about, tensors = read_tensors(init, "generator", "slim checkpoint")
     if "slim" in about["format"] and about["stage"] == stage: start |= {name: tensors_under(tensors, f"{name}.") for name in ("g", "d") if tensors_under(tensors, f"{name}.")}
+    if "d" in start and (width := len(start["d"]["features.0.weight"])) != config.d_channels: raise ValueError(f"{init}: holds a discriminator of {width} channels; configuration {config.name!r} asks for {config.d_channels}")
     return start
 
 # %% ../nbs/07_training.ipynb #493e8c08
@@ -653,12 +665,12 @@ def claim(
     try: yield
     finally: lock.release()
 
-def _train_claimed(run: Run, stages: tuple, start: dict | None, resume: bool) -> None:
+def _train_claimed(run: Run, stages: tuple, start: dict | None, resume: bool, asked: dict) -> None:
     "What `train` does once the folder is its own."
     found = _newest_state(run) if resume else None
     if run.accelerator.is_main_process:
         (run.folder / "samples").mkdir(exist_ok=True)
-        with atomic_path(run.folder / "train.json") as temporary: temporary.write_text(json.dumps(_record(run), indent=1))
+        with atomic_path(run.folder / "train.json") as temporary: temporary.write_text(json.dumps(_record(run) | asked, indent=1))
         if resume: _cut_metrics(run, found)
     run.accelerator.init_trackers("srgan_nb", _flat(asdict(run.config)))
     try: run_stages(run, stages, start, found)
@@ -669,15 +681,21 @@ def _check_networks(folder: Path, begun: Config, asked: Config) -> None:
     of = lambda config: config.architecture | dict(d_channels=config.d_channels)
     if of(begun) != of(asked): raise ValueError(f"{folder} trains networks of {of(begun)}; configuration {asked.name!r} asks for {of(asked)}; start a new run for those")
 
-def _check_shares(config: Config, accelerator: Accelerator) -> None:
+def _check_settings(config: Config) -> None:
     if config.scale not in (2, 4, 8): raise ValueError(f"a scale of {config.scale}: give 2, 4 or 8")
+    if config.crop % config.scale: raise ValueError(f"a crop of {config.crop} is no multiple of {config.scale}")
+    for name, known in dict(content=("vgg", "pixel"), content_kind=("mse", "l1"), adversarial=("bce", "lsgan")).items():
+        if getattr(config, name) not in known: raise ValueError(f"{name} {getattr(config, name)!r} is not one of {', '.join(known)}")
+    for stage in (config.srresnet, config.srgan): learning_rate(stage, 0, 1) # knows its schedules
+
+def _check_shares(config: Config, accelerator: Accelerator) -> None:
     world = accelerator.num_processes
     if config.batch % (world * config.accumulate): raise ValueError(f"a batch of {config.batch} cannot be cut into {config.accumulate} slices for each of {world} processes; choose a multiple of {world * config.accumulate}")
     if config.sync_batchnorm and world > 1 and accelerator.device.type != "cuda": raise ValueError(f"PyTorch synchronises BatchNorm on CUDA devices only, not on {accelerator.device.type}; train without --sync-batchnorm")
 
 # %% ../nbs/07_training.ipynb #d811622f
 def train(
-    config: Config | None, # a preset or one of your own; None with `resume`: as the run began
+    config: Config | None, # a preset or one of your own; None with `resume`: as it was last started
     data, # a folder of photos, a dict name -> `Image`, or a PhotoStore
     out, # the run folder, made if need be
     stage: str = "both", # `srresnet`, `srgan` or `both`
@@ -699,11 +717,16 @@ def train(
     if record and not resume: raise ValueError(f"{folder} holds a run already: continue it with --resume, or choose another folder")
     if resume and not record: raise ValueError(f"{folder} holds no run to resume (no train.json)")
     if stage not in (*STAGES, "both"): raise ValueError(f"stage {stage!r} is not one of {', '.join(STAGES)}, both")
-    if resume: config, seed = config or Config.from_dict(record["config"]), record["seed"]
+    if resume:
+        config, seed = config or Config.from_dict(record["config"]), record["seed"]
+        if not checkpoints(folder) and (stage, init) == ("both", None): stage, init = record.get("stage", stage), record.get("init") # from the beginning, then: as it began
+    if not config: raise ValueError("give a configuration; only a resumed run has one")
+    _check_settings(config)
     stages = STAGES if stage == "both" else (stage,)
     if isinstance(data, (str, Path)) and folder.resolve().is_relative_to(Path(data).resolve()):
         raise ValueError(f"{folder} lies inside the photos' folder {data}, so its sample pictures would become photos; choose a run folder outside")
     store = data if isinstance(data, PhotoStore) else PhotoStore(data, config.crop, strict, cache, lr_dir, config.scale)
+    if store.crop != config.crop: raise ValueError(f"the PhotoStore was made for crops of {store.crop}, configuration {config.name!r} wants {config.crop}; make both the same")
     if resume: _check_networks(folder, Config.from_dict(record["config"]), config)
     if resume and record["photos_digest"] != _photos_digest(store):
         raise ValueError(f"{folder} was begun with other photos ({record['photos']}); or with LR versions where there were none, or the other way round; to go on with these, start a new run with --init {folder}")
@@ -714,12 +737,12 @@ def train(
     if accelerator.device.type == "cpu": keep_freed_memory()
     run = Run(config, folder, store, seed, accelerator, _vgg_for(config, stages, vgg, accelerator.device), compile, on_save)
     start = _start_from(init, config, stages[0]) if init and not (resume and checkpoints(folder)) else None
-    for name, reason in store.skipped.items(): accelerator.print(f"skipped {name}: {reason}")
+    for name, reason in store.skipped.items(): warn(accelerator, f"skipped {name}: {reason}")
     folder.mkdir(parents=True, exist_ok=True)
     accelerator.wait_for_everyone() # all have seen the folder as it was
     with claim(folder) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process and read_record(folder) != record: raise ValueError(f"{folder}: another process has just begun a run there; choose another folder")
-        _train_claimed(run, stages, start, resume)
+        _train_claimed(run, stages, start, resume, dict(stage=stage, init=init and str(init)))
     for tracker in accelerator.trackers: tracker.finish()
     accelerator.wait_for_everyone() # all find it finished
     return folder
@@ -747,9 +770,10 @@ def _curve(axis, lines, stage, key, label):
     points = [(line["step"], line[key]) for line in lines if line["stage"] == stage and line.get(key) is not None]
     if not points: return
     steps, values = map(np.array, zip(*points))
-    window = np.ones(min(9, len(values)))
-    smooth = np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
+    window, finite = np.ones(min(9, len(values))), np.isfinite(values)
+    total, count = (np.convolve(x, window, "same") for x in (np.where(finite, values, 0), finite.astype(float)))
+    smooth = np.where(finite, total / np.maximum(count, 1), np.nan)
     color = axis.plot(steps, values, alpha=0.25)[0].get_color()
     axis.plot(steps, smooth, color=color, label=label)
-    broken = steps[~np.isfinite(values)]
+    broken = steps[~finite]
     if len(broken): axis.axvspan(broken[0], steps[-1], color="red", alpha=0.15, linewidth=0)

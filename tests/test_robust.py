@@ -102,6 +102,17 @@ def test_a_full_disk_loses_nothing(photos, tmp_path, mounted):
     assert same(train(CONFIG, photos, tmp_path / "whole", **HERE), disk / "run")
 
 
+def test_a_clip_is_whole_or_absent_on_a_full_disk(srgan, tmp_path, mounted):
+    "ffmpeg stops without a word; its frames are counted."
+    clip = pytest.importorskip("imageio_ffmpeg").write_frames(str(tmp_path / "noise.mp4"), (48, 32), fps=10, ffmpeg_log_level="error")
+    clip.send(None)
+    for frame in np.random.default_rng(0).integers(0, 256, (10, 32, 48, 3), dtype=np.uint8): clip.send(frame)
+    clip.close()
+    disk = mounted("size=8k")
+    result = srgan("upscale", tmp_path / "noise.mp4", "-o", disk / "large.mp4", "--weights", "srresnet")
+    assert result.exit_code == 1 and str(disk) in result.stderr and list(disk.glob("*.mp4")) == []
+
+
 @pytest.mark.skipif(not LONG, reason="the long part: set SRGAN_LONG")
 def test_two_processes_killed_and_resumed_end_as_two_that_were_not(photos, tmp_path):
     "One of them kills itself while it saves; the launcher takes the other down."
@@ -170,7 +181,7 @@ def spoil(monkeypatch, bad):
 def test_a_step_with_nan_is_left_out_and_named(photos, tmp_path, monkeypatch, capsys, stage):
     spoil(monkeypatch, {3, 4})
     run = train(replace(CONFIG, srresnet=Stage(6), srgan=Stage(6)), photos, tmp_path / "run", stage=stage, **HERE)
-    said = [line for line in capsys.readouterr().out.splitlines() if "no number" in line]
+    said = [line for line in capsys.readouterr().err.splitlines() if "no number" in line]
     assert [line.split(":")[0] for line in said] == [f"{stage}, step 3", f"{stage}, step 4"] and "chelsea.png at (" in "".join(said)
     assert all(t.isfinite().all() for t in read_tensors(checkpoints(run)[0], "checkpoint")[1].values())
     assert len(read_metrics(run)) == 6

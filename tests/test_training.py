@@ -1,6 +1,7 @@
 "Runs that are stopped go on as if nothing had happened."
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,8 +54,31 @@ def test_broken_newest_checkpoint_falls_back(whole, tmp_path, capsys):
     run = train(CONFIG, sample_photos(), tmp_path / "run", **HERE)
     checkpoints(run)[0].write_bytes(checkpoints(run)[0].read_bytes()[:1000])
     train(None, sample_photos(), run, resume=True, **HERE)
-    assert "trying the one before" in capsys.readouterr().out
+    assert "trying the one before" in capsys.readouterr().err
     assert same_tensors(whole, run)
+
+
+def test_a_run_whose_checkpoints_are_all_broken_is_not_begun_anew(tmp_path):
+    run = train(CONFIG, sample_photos(), tmp_path / "run", **HERE)
+    before = (run / "metrics.jsonl").read_bytes()
+    for path in checkpoints(run): path.write_bytes(b"")
+    with pytest.raises(ValueError, match="none of its checkpoints can be read"): train(None, sample_photos(), run, resume=True, **HERE)
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_without_a_checkpoint_begins_as_it_was_begun(whole, tmp_path):
+    "The stage and the weights to start from stand in train.json."
+    run = train(CONFIG, sample_photos(), tmp_path / "run", "srgan", init=whole, **HERE)
+    again = tmp_path / "again"
+    again.mkdir(); shutil.copy(run / "train.json", again)
+    train(None, sample_photos(), again, resume=True, **HERE)
+    assert same_tensors(run, again)
+
+
+def test_a_slim_checkpoint_with_another_discriminator_is_refused(whole, tmp_path):
+    save_slim(whole, tmp_path / "slim.safetensors")
+    with pytest.raises(ValueError, match="discriminator of 4 channels"): train(replace(CONFIG, d_channels=8), sample_photos(), tmp_path / "run", "srgan", init=tmp_path / "slim.safetensors", **HERE)
+    assert not (tmp_path / "run").exists()
 
 
 def test_demo_upscales_and_trains(srgan, tmp_path, monkeypatch):
