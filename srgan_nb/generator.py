@@ -46,7 +46,7 @@ def upsample_block(
 
 # %% ../nbs/04_generator.ipynb #bc04455a
 class TailConv(nn.Conv2d):
-    "A convolution after a pixel shuffle by 2, computed before that shuffle: the same numbers, sooner."
+    "A convolution after a pixel shuffle by 2, computed before that shuffle: the same numbers, faster."
     def __init__(self,
         in_channels: int, # maps after the shuffle
         out_channels: int, # 3 for RGB
@@ -90,7 +90,8 @@ class OnHub(PyTorchModelHubMixin):
         **kwargs, # the hub client's: `private`, `token`, ...
     ) -> str: # the address of the commit
         "Upload weights, configuration and model card."
-        return super().push_to_hub(repo_id, model_card_kwargs=dict(repo_id=repo_id), **kwargs)
+        said = (kwargs.pop("model_card_kwargs", None) or {}) | dict(repo_id=repo_id) # what save_pretrained hands on
+        return super().push_to_hub(repo_id, model_card_kwargs=said, **kwargs)
 
 # %% ../nbs/04_generator.ipynb #1e4172a6
 class Generator(nn.Module, OnHub):
@@ -252,14 +253,15 @@ def load_generator(
     name, # a bundled name (`srgan`, `srresnet`), a generator file, a run folder, a folder of `save_pretrained`, or a hub id
     **kwargs, # for the hub client: `revision`, `token`, ...
 ) -> Generator: # in eval mode, float32, on the CPU
-    "The one way to get a generator. Bundled names win before any network. Raises `ValueError` with what was looked for, `OSError` where a hub id cannot be had."
+    "The one way to get a generator. A bundled name wins, and needs no internet; a folder of that name is meant by `./srgan` or a `Path`. Raises `ValueError` with what was looked for, `OSError` where a hub id cannot be had."
     path = Path(name)
-    if str(name) in bundled_weights(): return _read_bundled(str(name))
-    if str(name) in ("srgan", "srresnet"): raise ValueError(f"no {name!r} weights come with this version; there is: {', '.join(bundled_weights()) or 'none'}")
+    if isinstance(name, str) and name in bundled_weights(): return _read_bundled(name) # a Path of that name is a folder
+    if isinstance(name, str) and name in ("srgan", "srresnet"): raise ValueError(f"no {name!r} weights come with this version; there is: {', '.join(bundled_weights()) or 'none'}")
     if path.is_file(): return _read_generator(path)
     if (path / "generator.safetensors").is_file(): return _read_generator(path / "generator.safetensors")
     if path.is_dir() and not (path / "config.json").is_file(): raise ValueError(f"{path}: a folder with neither generator.safetensors (a run) nor config.json (save_pretrained)")
     if not path.is_dir() and (str(name).count("/") != 1 or path.suffix in (".safetensors", ".pt", ".pth")): raise ValueError(f"{name}: no such weights; give {', '.join([*bundled_weights(), 'a file'])}, a run folder or a hub id like owner/name")
     # the hub mixin's own method, for OnHub's leads here
     try: return super(OnHub, Generator).from_pretrained(name, strict=True, **kwargs).eval()
-    except RuntimeError as error: raise ValueError(f"{name}: does not fit the architecture in its config.json: {error}") from None
+    except (RuntimeError, SafetensorError) as error: raise ValueError(f"{name}: model.safetensors is damaged, or does not fit the architecture in config.json: {error}") from None
+    except OSError as error: raise OSError(f"{name}: can be neither read on this machine nor had from the hub: {error}") from None

@@ -27,6 +27,8 @@ def test_a_pushed_generator_comes_back_with_figures_and_licence(hub, name):
     pushed.push_to_hub("owner/mine")
     assert {path.name for path in (hub / "owner/mine").iterdir()} == {"config.json", "model.safetensors", "README.md"}
     back, card = Generator.from_pretrained(hub / "owner/mine"), ModelCard.load(hub / "owner/mine/README.md")
+    pushed.save_pretrained(hub / "local", push_to_hub=True, repo_id="owner/again") # the other way the hub offers
+    assert (hub / "owner/again/README.md").read_text() == (hub / "owner/mine/README.md").read_text().replace("owner/mine", "owner/again")
     x = torch.rand(1, 3, 9, 7)
     with torch.no_grad(): assert torch.equal(back(x), pushed(x))
     assert back.architecture == pushed.architecture and not back.training
@@ -43,3 +45,8 @@ def test_a_pushed_discriminator_comes_back(hub):
     x = 2 * torch.rand(2, 3, 32, 32) - 1
     with torch.no_grad(): assert torch.equal(back(x), pushed(x))
     assert "discriminator of SRGAN" in (hub / "owner/judge/README.md").read_text()
+
+
+def test_weights_that_cannot_be_had_are_named(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(OSError, match="owner/nothing: can be neither read"): load_generator("owner/nothing")
