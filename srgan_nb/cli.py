@@ -31,7 +31,7 @@ app = typer.Typer(help="SRGAN: photographs four times larger.", epilog=EXIT_CODE
 def _examples(*lines: str) -> str: return "\n\n".join(("Examples:", *lines)) # empty lines, or typer would join them
 
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to compute.")]
-Precision = Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="auto: bf16 where the hardware has it.")]
+Precision = Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="auto: bf16 where the hardware gains by it.")]
 Compile = Annotated[bool, typer.Option("--compile", help="Compile the network: slow to start, faster after.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but what went wrong.")]
 Weights = Annotated[str, typer.Option(help="srgan, srresnet, a generator file, a run folder or a hub id.")]
@@ -177,7 +177,7 @@ def upscale(
         upscaler, failed = _upscaler(weights, scale, device=device, precision=precision, tile=tile, compile=compile), []
         for source, target in mine:
             try: _upscale_one(source, target, upscaler, overwrite)
-            except (ValueError, OSError) as error: _say(str(error)); failed.append(source); continue
+            except (ValueError, OSError) as error: _say(str(error).replace(f"{spool}{os.sep}", "")); failed.append(source); continue
             typer.get_binary_stream("stdout").write(target.read_bytes()) if out == "-" else typer.echo(target)
         failed = together(failed)
         leave()
@@ -244,6 +244,7 @@ def _load_pair(path: Path, partner: Optional[Path], scale: int) -> tuple:
     from srgan_nb.utils import open_photo, photo_to_tensor
     load = lambda path: photo_to_tensor(open_photo(path))[None]
     hr = crop_to_multiple(load(path), scale)
+    if not hr.numel(): raise ValueError(f"{path}: smaller than {scale} x {scale} pixels")
     lr = load(partner) if partner else degrade(hr, scale)
     if tuple(side * scale for side in lr.shape[-2:]) != tuple(hr.shape[-2:]): raise ValueError(f"{partner}: {lr.shape[-1]} x {lr.shape[-2]} pixels are not a {scale}th of {path}, {hr.shape[-1]} x {hr.shape[-2]}")
     return path.stem, lr, hr
@@ -289,7 +290,8 @@ def evaluate_folder(
     partners = dict(_partners(originals, lr_dir, scale)) # all are looked up before the first is scored
     for path in mine:
         name, lr, hr = _load_pair(path, partners[path], scale)
-        images.append(dict(name=name) | score(upscaler.upscale(lr) if upscaler else enlarge(lr), hr, perceptual))
+        try: images.append(dict(name=name) | score(upscaler.upscale(lr) if upscaler else enlarge(lr), hr, perceptual))
+        except ValueError as error: raise ValueError(f"{path}: {error}") from None
         tell(images[-1])
     if shared: images = together(images)
     mean = {key: sum(image[key] for image in images) / len(images) for key in images[0] if key != "name"}
@@ -378,7 +380,9 @@ def _compare(weights: list, photo, box: tuple, out: Path, device: str) -> None:
     scale = max(scales.values())
     hr = crop_to_multiple(photo_to_tensor(photo), scale)
     lr = degrade(hr[None], scale)
-    _save_figure(show_comparison(lr[0], hr, {Path(name).name: upscaler.upscale(lr)[0] for name, upscaler in upscalers.items()}, box, width=4), out)
+    short = [Path(name).name for name in upscalers]
+    titles = short if len({*short, "bicubic"}) > len(short) else upscalers # whole paths where two share a name
+    _save_figure(show_comparison(lr[0], hr, {title: upscaler.upscale(lr)[0] for title, upscaler in zip(titles, upscalers.values())}, box, width=4), out)
 
 # %% ../nbs/09_cli.ipynb #89a2443a
 @app.command(epilog=_examples("srgan export -o srgan.onnx", "srgan export -o mine.onnx --weights run/"))

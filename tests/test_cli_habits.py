@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from srgan_nb import __version__
+from srgan_nb import __version__, metrics
 
 SRGAN = [sys.executable, "-m", "srgan_nb.cli"]
 COMMANDS = ["upscale", "train", "evaluate", "plot", "compare", "export", "demo"]
@@ -42,7 +42,7 @@ def test_quiet_says_only_what_went_wrong(srgan, photos, weights, tmp_path):
     result = srgan("upscale", photos, "-o", tmp_path / "out", "--weights", weights, "--quiet")
     assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
     result = srgan("train", "--data", photos, "--out", tmp_path / "run", "--steps", 1, "--device", "cpu", "-q")
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+    assert (result.exit_code, result.stdout) == (0, "") and result.stderr.startswith("skipped fake.png: ") and len(result.stderr.splitlines()) == 1
 
 
 def test_pipes_carry_pictures(photos, weights, tmp_path):
@@ -51,7 +51,7 @@ def test_pipes_carry_pictures(photos, weights, tmp_path):
     (tmp_path / "large.png").write_bytes(done.stdout)
     assert (done.returncode, done.stderr) == (0, b"") and Image.open(tmp_path / "large.png").size == (480, 400)
     broken = subprocess.run([*SRGAN, "upscale", "-", "-o", "-", "--weights", str(weights)], input=b"no picture", capture_output=True)
-    assert broken.returncode == 1 and broken.stdout == b"" and b"not a picture" in broken.stderr
+    assert broken.returncode == 1 and broken.stdout == b"" and broken.stderr.startswith(b"srgan: stdin: not a picture")
 
 
 def test_patterns_and_folders_by_pattern(srgan, photos, weights, tmp_path):
@@ -110,3 +110,20 @@ def test_lr_of_ones_own(srgan, photos, tmp_path):
     assert train("--lr-dir", tmp_path / "lr", "--steps", 4, "--resume").exit_code == 0
     without = train("--steps", 6, "--resume")
     assert without.exit_code == 1 and "LR versions" in without.stderr
+
+
+def test_networks_of_one_name_are_all_drawn(srgan, photos, weights, tmp_path, monkeypatch):
+    seen, draw = [], metrics.show_comparison
+    def noted(lr, hr, results, *rest, **options): seen.extend(results); return draw(lr, hr, results, *rest, **options)
+    monkeypatch.setattr(metrics, "show_comparison", noted)
+    names = [tmp_path / folder / "same.safetensors" for folder in "ab"]
+    for name in names: name.parent.mkdir(); name.write_bytes(weights.read_bytes())
+    assert srgan("compare", *names, "--photo", photos / "coffee.png", "--box", 0, 0, 1, 1, "-o", tmp_path / "compare.png").exit_code == 0
+    assert seen == list(map(str, names))
+
+
+@pytest.mark.parametrize("side", [3, 12])
+def test_a_picture_too_small_to_score_is_named(srgan, photos, weights, side):
+    Image.new("RGB", (side, side)).save(photos / "tiny.png")
+    result = srgan("evaluate", photos, "--weights", weights)
+    assert result.exit_code == 1 and f"{photos / 'tiny.png'}: " in result.stderr
