@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from .utils import atomic_path, open_photo, progress, to_photo_mode, to_signed, to_8bit
+from .utils import atomic_path, open_photo, progress, to_signed, to_8bit
 
 # %% ../nbs/02_data.ipynb #8fe40413
 def sample_photos() -> dict: # name -> `Image` (RGB)
@@ -85,7 +85,7 @@ def _named(photos) -> list:
 def _decoded(named: list) -> Iterator[tuple]:
     "For each photo its name, its pixels `(H, W, 3)` in 8 bits, and why there are none."
     for name, photo in progress(named, desc="decoding", leave=False):
-        try: yield name, np.asarray((to_photo_mode(photo) if isinstance(photo, Image.Image) else open_photo(photo)).convert("RGB")), None
+        try: yield name, np.asarray(open_photo(photo).convert("RGB")), None
         except (ValueError, OSError) as error: yield name, None, str(error).removeprefix(f"{photo}: ")
 
 # %% ../nbs/02_data.ipynb #d6746b6c

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['PAPER', 'BLOG', 'TINY', 'PRESETS', 'STAGES', 'Stage', 'learning_rate', 'Config', 'keep_freed_memory',
-           'make_accelerator', 'warn', 'TrainState', 'new_state', 'in_slices', 'learn', 'srresnet_step', 'srgan_step',
-           'colour_shift', 'content_loss', 'update_ema', 'state_tensors', 'load_state_tensors', 'checkpoints',
-           'save_checkpoint', 'load_checkpoint', 'save_slim', 'Run', 'draw_pair', 'read_metrics', 'read_record',
-           'stop_request', 'make_step', 'set_rates', 'run_step', 'count_unusable', 'run_stage', 'run_stages', 'claim',
-           'train', 'plot_metrics']
+           'make_accelerator', 'precision_name', 'warn', 'TrainState', 'new_state', 'in_slices', 'learn',
+           'srresnet_step', 'srgan_step', 'colour_shift', 'content_loss', 'update_ema', 'state_tensors',
+           'load_state_tensors', 'checkpoints', 'save_checkpoint', 'load_checkpoint', 'save_slim', 'Run', 'draw_pair',
+           'read_metrics', 'read_record', 'stop_request', 'make_step', 'set_rates', 'run_step', 'count_unusable',
+           'run_stage', 'run_stages', 'claim', 'train', 'plot_metrics']
 
 # %% ../nbs/07_training.ipynb #84271a8c
 import hashlib
@@ -148,6 +148,13 @@ def make_accelerator(
     mixed = "bf16" if pick_precision(precision, chosen) == torch.bfloat16 else "no"
     if track and track not in map(str, get_available_trackers()): raise ValueError(f"tracker {track!r} is not installed, or Accelerate does not know it; there is: {', '.join(map(str, get_available_trackers())) or 'none'} (pip install 'srgan-nb[track]' brings tensorboard)")
     return Accelerator(cpu=chosen.type == "cpu", mixed_precision=mixed, log_with=track, project_dir=folder, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)]) # D runs twice before it learns: BatchNorm's buffers must not be overwritten in between
+
+# %% ../nbs/07_training.ipynb #ddca7cfa
+def precision_name(
+    accelerator: Accelerator, # what make_accelerator gave
+) -> str: # `fp32` or `bf16`
+    "The precision inside the networks, as `--precision` names it."
+    return dict(no="fp32").get(accelerator.mixed_precision, accelerator.mixed_precision)
 
 # %% ../nbs/07_training.ipynb #fbb337b3
 def warn(
@@ -477,7 +484,7 @@ def _record(run: Run) -> dict:
     "What train.json says of a run."
     versions = dict(python=platform.python_version(), torch=torch.__version__, torchvision=torchvision.__version__, accelerate=accelerate.__version__)
     return dict(config=asdict(run.config), seed=run.seed, photos=len(run.store), photos_digest=_photos_digest(run.store), skipped=run.store.skipped,
-        device=str(run.accelerator.device), precision=run.accelerator.mixed_precision, processes=run.accelerator.num_processes, compile=run.compile,
+        device=str(run.accelerator.device), precision=precision_name(run.accelerator), processes=run.accelerator.num_processes, compile=run.compile,
         threads=torch.get_num_threads(), machine=platform.platform(), started=time.strftime("%Y-%m-%d %H:%M:%S"), versions=versions)
 
 def read_record(
@@ -619,7 +626,7 @@ def run_stages(
         if not steps: continue
         state = found if found and found.stage == name else new_state(run.config, name, run.seed, run.accelerator.device, start)
         if state.step >= steps: run.accelerator.print(f"{name}: all {steps} steps are done")
-        else: run.accelerator.print(f"{name}: step {state.step} to {steps} on {run.accelerator.device}, {len(run.store)} photos, {dict(no='fp32').get(run.accelerator.mixed_precision, run.accelerator.mixed_precision)}")
+        else: run.accelerator.print(f"{name}: step {state.step} to {steps} on {run.accelerator.device}, {len(run.store)} photos, {precision_name(run.accelerator)}")
         if not run_stage(run, state): return run.accelerator.print(f"stopped after step {state.step} of {name}; go on with --resume")
         start = _from_average(state.ema)
 
@@ -684,8 +691,9 @@ def _check_networks(folder: Path, begun: Config, asked: Config) -> None:
 def _check_settings(config: Config) -> None:
     if config.scale not in (2, 4, 8): raise ValueError(f"a scale of {config.scale}: give 2, 4 or 8")
     if config.crop % config.scale: raise ValueError(f"a crop of {config.crop} is no multiple of {config.scale}")
-    for name, known in dict(content=("vgg", "pixel"), content_kind=("mse", "l1"), adversarial=("bce", "lsgan")).items():
-        if getattr(config, name) not in known: raise ValueError(f"{name} {getattr(config, name)!r} is not one of {', '.join(known)}")
+    if config.content not in ("vgg", "pixel"): raise ValueError(f"content {config.content!r} is not one of vgg, pixel")
+    none = torch.zeros(1)
+    feature_loss(none, none, config.content_kind); adversarial_loss(none, config.adversarial) # know their kinds
     for stage in (config.srresnet, config.srgan): learning_rate(stage, 0, 1) # knows its schedules
 
 def _check_shares(config: Config, accelerator: Accelerator) -> None:

@@ -40,7 +40,7 @@ def card(run: Path, file: Path, photos: Path, eval_dir: Path, full: dict, shippe
     with safe_open(run / "generator.safetensors", "pt") as made: about = made.metadata()
     return dict(
         licence="CC-BY-SA-4.0", sha256=hashlib.sha256(file.read_bytes()).hexdigest(), date=time.strftime("%Y-%m-%d"), storage="float16",
-        stage=about["stage"], steps=int(about["step"]), config=record["config"], seed=record["seed"], precision=dict(no="fp32").get(record["precision"], record["precision"]), # Accelerate's word for float32
+        stage=about["stage"], steps=int(about["step"]), config=record["config"], seed=record["seed"], precision=record["precision"],
         hardware=record["machine"] + f", {record['device']}", versions=record["versions"], hours=round(sum_hours(steps), 2),
         figures=shipped, figures_before_rounding_to_float16=full,
         figures_are="means over the set; x4, stored bicubic LR, Y of BT.601, 4 pixels shaved, 8 bits, float32; ssim_y: Wang's window; lpips: shift-tolerant, AlexNet, RGB",
