@@ -1,4 +1,4 @@
-"""The training behind the weights that ship: SRResNet on pixels, then SRGAN-VGG54 from it, each judged at every checkpoint.
+"""The training behind the weights that ship, laid out straight (their cards say how they really came about): SRResNet on pixels, then SRGAN-VGG54 from it, each judged at every checkpoint.
 
     python recipes/release.py srresnet --photos DIR --eval DIR --runs DIR
     python recipes/release.py srgan --photos DIR --eval DIR --runs DIR --vgg FILE

@@ -184,7 +184,7 @@ def upscale(
         if failed: raise typer.Exit(1) # all processes at once: the launcher ends the others when one fails
 
 # %% ../nbs/09_cli.ipynb #3446913d
-def _with_steps(config, stage: str, steps: int):
+def _with_steps(config, stage: str | None, steps: int):
     "`config` with that many steps in the stages it has, or in the one that is asked for by name."
     def resized(name):
         current = getattr(config, name)
@@ -197,7 +197,7 @@ def train(
     data: Annotated[Path, typer.Option(help="A folder of photos.")],
     out: Annotated[Path, typer.Option(help="The run folder.")],
     preset: Annotated[Optional[Literal["tiny", "blog", "paper"]], typer.Option(help="What to compute; tiny if not given, or with --resume what the run began with.")] = None,
-    stage: Annotated[Literal["srresnet", "srgan", "both"], typer.Option(help="Pixels, adversary, or one after the other.")] = "both",
+    stage: Annotated[Optional[Literal["srresnet", "srgan", "both"]], typer.Option(help="Pixels, adversary, or one after the other; both if not given, or with --resume what the run was last asked for.")] = None,
     steps: Annotated[Optional[int], typer.Option(min=1, help="Steps of each stage, instead of the preset's.")] = None,
     batch: Annotated[Optional[int], typer.Option(min=1, help="Crops a step, instead of the preset's.")] = None,
     scale: Annotated[Optional[int], typer.Option(help="Up-scaling factor, instead of the preset's 4: 2, 4 or 8.")] = None,
@@ -210,7 +210,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of crops and initial weights.")] = 0,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Annotated[Optional[Literal["auto", "fp32", "bf16"]], typer.Option(help="auto: bf16 where the hardware gains by it; auto if not given, or with --resume what the run was last asked for.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse to start where any photo cannot be used.")] = False,
     cache: Annotated[Optional[Path], typer.Option(help="A folder for the decoded photos; if not given they are kept in memory where they fit into half of it, else in ~/.cache/srgan_nb.")] = None,
     track: Annotated[Optional[str], typer.Option(help="Send the metrics to tensorboard (into the run folder), or to another tracker Accelerate knows, as well.")] = None,

@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 import torch
 import torch.nn.functional as F
+from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
@@ -94,10 +95,11 @@ CACHE = Path("~/.cache/srgan_nb") # where decoded photos go that do not fit into
 def _on_disk(named: list, folder: Path) -> Iterator[tuple]:
     "What `_decoded` gives, from a file in `folder` that is made where it is missing."
     folder = folder.expanduser(); folder.mkdir(parents=True, exist_ok=True)
-    stamps = [(name, path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else (name,) for name, path in named]
+    stamps = [(name, path.stat().st_size, path.stat().st_mtime_ns, os.access(path, os.R_OK)) if path.is_file() else (name,) for name, path in named]
     key = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:16]
     pixels, index = folder / f"{key}.pixels", folder / f"{key}.json"
-    if not index.is_file(): _write_cache(named, pixels, index)
+    with FileLock(folder / f"{key}.lock"): # of several processes one decodes, the others wait
+        if not (index.is_file() and pixels.is_file()): _write_cache(named, pixels, index)
     whole, start = np.asarray(np.memmap(pixels, np.uint8, "r")), 0
     for name, shape, problem in json.loads(index.read_text()):
         end = start + int(np.prod(shape)) if shape else start
@@ -116,7 +118,7 @@ def _write_cache(named: list, pixels: Path, index: Path) -> None:
 # %% ../nbs/02_data.ipynb #64814832
 def _fit_in_memory(named: list, share: float = 0.5) -> bool:
     "Whether all photos, decoded, take less than `share` of the memory that is free. Paths only; unreadable ones take none."
-    room = share * psutil.virtual_memory().available
+    room = share * psutil.virtual_memory().available / int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     for _, photo in named:
         try:
             with Image.open(photo) as image: room -= 3 * image.width * image.height
@@ -177,6 +179,11 @@ class PhotoStore:
 
     def __len__(self): return len(self.names)
 
+    @property
+    def grid(self) -> int: # HR pixels
+        "Of what the crops' left and top are multiples: of the scale where LR versions are given, so that crops of both begin at whole pixels."
+        return 1 if self.lr_pixels is None else self.scale
+
     @cached_property
     def sizes(self) -> np.ndarray: # `(n, 2)`: height, width
         "Height and width of each photo, pixels."
@@ -207,7 +214,7 @@ def _crop(pixels: np.ndarray, top: int, left: int, orientation: int, side: int) 
 def _share(store: PhotoStore, batch: int, seed: int, step: int, rank: int, world: int) -> np.ndarray:
     "The rows of the plan that are this process's."
     if batch % world: raise ValueError(f"a batch of {batch} cannot be shared by {world} processes; choose a multiple of {world}")
-    return draw_crops(store.sizes, batch, store.crop, seed, step, grid=1 if store.lr_pixels is None else store.scale)[rank::world]
+    return draw_crops(store.sizes, batch, store.crop, seed, step, store.grid)[rank::world]
 
 def _stack(crops: list) -> Tensor: return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 

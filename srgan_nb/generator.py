@@ -156,7 +156,9 @@ def write_tensors(
 ) -> None:
     "Write a file of this project: plain tensors, what they are, and their checksum."
     about |= dict(format=f"srgan_nb {kind}", crc32=checksum(tensors))
+    path = Path(path); path.touch(); mode = path.stat().st_mode # what the user's umask allows; safetensors would allow the owner alone
     save_file(tensors, path, metadata={key: str(value) for key, value in about.items()})
+    path.chmod(mode)
 
 def save_generator(
     generator: Generator, # whose parameters and running statistics to write
@@ -176,6 +178,7 @@ def read_tensors(
     "Read a file of this project; nothing in it is executed. Raises `ValueError` where it is broken or something else."
     try:
         with safe_open(path, "pt") as file: about, tensors = file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}
+    except PermissionError: raise PermissionError(f"{path}: may not be read") from None
     except (SafetensorError, OSError) as error: raise ValueError(f"{path}: not a safetensors file, or not a whole one ({error})") from None
     if about.get("format") not in [f"srgan_nb {kind}" for kind in kinds]: raise ValueError(f"{path}: a safetensors file, but not a {' or '.join(kinds)} of this project (its metadata says {about.get('format')!r})")
     if "crc32" in about and about["crc32"] != checksum(tensors): raise ValueError(f"{path}: its numbers are not those that were written: the file is damaged")

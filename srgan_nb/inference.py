@@ -139,7 +139,7 @@ class Upscaler:
         generator: Generator, # the network
         device: str = "auto", # `auto`, `cpu`, `cuda` or `mps`
         precision: str = "auto", # `auto`, `fp32` or `bf16`
-        tile: int | None = None, # longest side of a tile, LR pixels; None: what memory allows
+        tile: int | None = None, # side of a tile, LR pixels, without its halo; one at a time; None: what memory allows
         compile: bool = False, # compile the network: slow at first, faster after
     ):
         "Raises `ValueError` for a device or precision that does not exist, or a tile below 1."
@@ -166,7 +166,7 @@ class Upscaler:
         pixels, strip = _budget(self.device) # once a picture
         tile = (self.tile, self.tile) if self.tile else tile_shape(height, width, pixels // len(lr), self.halo)
         seen = math.prod(min(side + 2 * self.halo, whole) for side, whole in zip(tile, (height, width))) * len(lr)
-        return bands(lambda x: _run(self, x, strip), lr, self.scale, tile, self.halo, together=max(pixels // seen, 1))
+        return bands(lambda x: _run(self, x, strip), lr, self.scale, tile, self.halo, together=1 if self.tile else max(pixels // seen, 1))
 
     def upscale(self,
         lr: Tensor, # `(N, 3, H, W)`, RGB, float in [0, 1] or uint8
@@ -185,6 +185,11 @@ class Upscaler:
         return sr
 
 # %% ../nbs/08_inference.ipynb #f032b1ef
+def _profile(photo: Image.Image) -> bytes | None:
+    "The colour profile, where it is one for the channels that `photo` has; a profile's bytes 16 to 19 name them."
+    profile = photo.info.get("icc_profile") or b""
+    return profile if profile[16:20] == (b"RGB " if photo.mode.startswith("RGB") else b"GRAY") else None
+
 def _stream_png(upscaler: "Upscaler", photo: Image.Image, target: Path) -> None:
     "Write the result for a picture without transparency as a PNG; a folder beside `target` takes the pixels until then."
     import pyvips
@@ -193,8 +198,9 @@ def _stream_png(upscaler: "Upscaler", photo: Image.Image, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".raw-") as scratch:
         raw = f"{scratch}/pixels.tif"
         imwrite(raw, map(np.asarray, _strips(upscaler, photo)), shape=shape, dtype=np.uint8, photometric="rgb" if photo.mode == "RGB" else "minisblack",
-                rowsperstrip=upscaler.scale, bigtiff=True, metadata=None, iccprofile=photo.info.get("icc_profile"))
-        pyvips.Image.tiffload(raw, access="sequential").pngsave(str(target), filter="all")
+                rowsperstrip=upscaler.scale, bigtiff=True, metadata=None, iccprofile=_profile(photo))
+        try: pyvips.Image.tiffload(raw, access="sequential").pngsave(str(target), filter="all")
+        except pyvips.Error as error: raise OSError(f"{target.parent}: the PNG cannot be written; is the disk full? ({error})") from None
 
 def _can_stream() -> bool:
     "Whether libvips is here."
@@ -233,7 +239,7 @@ def upscale_file(
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(target) as temporary:
         if form == "PNG" and not photo.mode.endswith("A") and _can_stream(): _stream_png(upscaler, photo, temporary)
-        else: upscaler(photo).save(temporary, form, icc_profile=photo.info.get("icc_profile"))
+        else: upscaler(photo).save(temporary, form, icc_profile=_profile(photo))
 
 # %% ../nbs/08_inference.ipynb #33fb7045
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi"}

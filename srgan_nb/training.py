@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 import platform
+import re
 import signal
 import sys
 import threading
@@ -361,8 +362,9 @@ def checkpoints(
     run, # a run folder
 ) -> list[Path]: # newest first
     "The checkpoints of a run: `checkpoint-STAGE-STEP.safetensors`."
-    def age(path): _, stage, step = path.stem.split("-"); return STAGES.index(stage), int(step)
-    return sorted(Path(run).glob("checkpoint-*-*.safetensors"), key=age, reverse=True)
+    named = ((path, re.fullmatch(f"checkpoint-({'|'.join(STAGES)})-([0-9]+)", path.stem)) for path in Path(run).glob("checkpoint-*.safetensors")) # a user's copy may be called otherwise
+    found = [(STAGES.index(match[1]), int(match[2]), path) for path, match in named if match]
+    return [path for *_, path in sorted(found, reverse=True)]
 
 def save_checkpoint(
     run, # a run folder
@@ -447,17 +449,17 @@ def draw_pair(
     *share: int, # rank and world, as for crop_batch; all of the batch if not given
 ) -> tuple[Tensor, Tensor]: # LR in [0, 1] and HR in [-1, 1], on the device
     "The crops of a step."
-    def placed(x):
-        if run.accelerator.device.type == "cuda": x = x.pin_memory()
-        return x.to(run.accelerator.device, non_blocking=True)
-    hr, lr = (draw(run.store, run.config.batch, run.seed, step, *share) for draw in (crop_batch, lr_batch))
-    return make_pair(placed(hr), run.config.scale, None if lr is None else placed(lr))
+    device = run.accelerator.device
+    drawn = [draw(run.store, run.config.batch, run.seed, step, *share) for draw in (crop_batch, lr_batch)]
+    if device.type == "cuda": drawn = [x if x is None else x.pin_memory().to(device, non_blocking=True) for x in drawn]
+    return tuple(x.to(device) for x in make_pair(drawn[0], run.config.scale, drawn[1])) # made on the CPU for Apple's GPUs, which know antialiasing since PyTorch 2.8 only
 
 @torch.no_grad()
 def _draw_samples(run: Run, ema: Generator, path) -> None:
     "Rows: LR enlarged by bicubic, SR, HR; columns: the first crops of step 0."
     lr, hr = (x[:8] for x in draw_pair(run, step=0))
-    save_image(torch.cat([enlarge(lr, run.config.scale), to_unit(ema(lr)), to_unit(hr)]), path, nrow=len(lr))
+    sr, lr, hr = (x.cpu() for x in (ema(lr), lr, hr))
+    save_image(torch.cat([enlarge(lr, run.config.scale), to_unit(sr), to_unit(hr)]), path, nrow=len(lr))
 
 # %% ../nbs/07_training.ipynb #ddabdb45
 def read_metrics(
@@ -551,7 +553,7 @@ def run_step(
 # %% ../nbs/07_training.ipynb #a4f01d93
 def _crops(run: Run, step: int) -> str:
     "The crops of a step, in words."
-    plan = draw_crops(run.store.sizes, run.config.batch, run.store.crop, run.seed, step)
+    plan = draw_crops(run.store.sizes, run.config.batch, run.store.crop, run.seed, step, run.store.grid)
     return ", ".join(f"{run.store.names[photo]} at ({left}, {top})" for photo, top, left, _ in plan)
 
 def count_unusable(
@@ -596,7 +598,7 @@ def run_stage(
                 run.log(step=state.step, stage=state.stage, rate=rate, **dict.fromkeys(("g_loss", "d_loss", "content", "adversarial")) | values, seconds=seconds)
                 bar.set_postfix({key: f"{value:.4f}" for key, value in values.items()})
             if logging or saving: in_a_row, usable = count_unusable(run, state, torch.stack(usable), in_a_row), []
-            if saving: run.save(state)
+            if saving and (last or stopping or not in_a_row): run.save(state) # in a row of unusable steps the weights may be spoiled
             if stopping: return False
         return not (alone and asked_to_stop()) # asked during the last save
 
@@ -706,13 +708,13 @@ def train(
     config: Config | None, # a preset or one of your own; None with `resume`: as it was last started
     data, # a folder of photos, a dict name -> `Image`, or a PhotoStore
     out, # the run folder, made if need be
-    stage: str = "both", # `srresnet`, `srgan` or `both`
+    stage: str | None = None, # `srresnet`, `srgan` or `both`; None: both, or with `resume` what the run was last asked for
     init=None, # weights to start from: anything load_generator takes; a slim checkpoint brings its D along; not read where a checkpoint is resumed
     vgg=None, # a VGG19 weights file; None: torchvision downloads where the content loss needs it
     resume: bool = False, # continue the run in `out`
     seed: int = 0, # for crops and initial weights; a resumed run keeps its own
     device: str = "auto", # `auto`, `cpu`, `cuda` or `mps`
-    precision: str = "auto", # `auto`, `fp32` or `bf16`
+    precision: str | None = None, # `auto`, `fp32` or `bf16`; None: auto, or with `resume` what the run was last asked for
     compile: bool = False, # compile the generator: slow to start, faster after
     strict: bool = False, # refuse to start where any photo cannot be used
     cache=None, # a folder for the decoded photos, as for PhotoStore
@@ -724,10 +726,11 @@ def train(
     folder, record = Path(out), read_record(out)
     if record and not resume: raise ValueError(f"{folder} holds a run already: continue it with --resume, or choose another folder")
     if resume and not record: raise ValueError(f"{folder} holds no run to resume (no train.json)")
-    if stage not in (*STAGES, "both"): raise ValueError(f"stage {stage!r} is not one of {', '.join(STAGES)}, both")
     if resume:
-        config, seed = config or Config.from_dict(record["config"]), record["seed"]
-        if not checkpoints(folder) and (stage, init) == ("both", None): stage, init = record.get("stage", stage), record.get("init") # from the beginning, then: as it began
+        config, seed, precision = config or Config.from_dict(record["config"]), record["seed"], precision or record.get("asked_precision")
+        if stage in (None, record.get("stage")): stage, init = record.get("stage"), init or record.get("init")
+    stage, precision = stage or "both", precision or "auto"
+    if stage not in (*STAGES, "both"): raise ValueError(f"stage {stage!r} is not one of {', '.join(STAGES)}, both")
     if not config: raise ValueError("give a configuration; only a resumed run has one")
     _check_settings(config)
     stages = STAGES if stage == "both" else (stage,)
@@ -750,7 +753,7 @@ def train(
     accelerator.wait_for_everyone() # all have seen the folder as it was
     with claim(folder) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process and read_record(folder) != record: raise ValueError(f"{folder}: another process has just begun a run there; choose another folder")
-        _train_claimed(run, stages, start, resume, dict(stage=stage, init=init and str(init)))
+        _train_claimed(run, stages, start, resume, dict(stage=stage, init=init and str(init), asked_precision=precision))
     for tracker in accelerator.trackers: tracker.finish()
     accelerator.wait_for_everyone() # all find it finished
     return folder

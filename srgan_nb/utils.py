@@ -100,7 +100,9 @@ def to_photo_mode(
     "The same picture in one of four modes. Raises `ValueError` for floats, whose range nobody knows."
     mode = image.mode
     if mode.startswith("I"): # 16 bits, or 16 bits in 32
-        return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
+        grey = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
+        grey.info |= {key: value for key, value in image.info.items() if key == "icc_profile"}
+        return grey
     if mode == "F": raise ValueError("its pixels are 32-bit floats of unknown range; save it with 8 or 16 bits first")
     alpha = "A" in mode.upper() and mode != "LAB" or "transparency" in image.info
     if mode in ("1", "L", "LA", "La"): return image.convert("LA" if alpha else "L")

@@ -3,9 +3,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from srgan_nb import inference
 from srgan_nb.cli import pair_photos
 from srgan_nb.discriminator import Discriminator
-from srgan_nb.generator import load_generator
+from srgan_nb.generator import Generator, load_generator
 from srgan_nb.inference import Upscaler
 from srgan_nb.metrics import psnr
 from srgan_nb.training import PAPER, content_loss, make_accelerator, new_state, srgan_step, srresnet_step
@@ -84,6 +85,15 @@ def test_tiles_change_nothing(size, tile):
     lr = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
     whole, tiled = (Upscaler(load_generator("srresnet"), device="cpu", precision="fp32", tile=side).upscale(lr) for side in (None, tile))
     assert (whole - tiled).abs().max() < 1e-5
+
+
+def test_a_given_tile_goes_through_alone(monkeypatch):
+    "Whoever asks for small tiles wants little memory: they are not put together again."
+    sizes, run = [], inference._run
+    monkeypatch.setattr(inference, "_run", lambda upscaler, lr, strip: (sizes.append(tuple(lr.shape)), run(upscaler, lr, strip))[1])
+    toy = Generator(1, 4)
+    for tile in (16, 32): Upscaler(toy, device="cpu", precision="fp32", tile=tile).upscale(torch.rand(1, 3, 100, 90))
+    assert {n for n, *_ in sizes} == {1}
 
 
 def test_bfloat16_costs_nothing_that_can_be_measured(eval_dir):

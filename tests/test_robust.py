@@ -17,6 +17,7 @@ import zlib
 from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import hypothesis.strategies as st
 import numpy as np
@@ -24,12 +25,12 @@ import psutil
 import pytest
 import torch
 from hypothesis import given, settings
-from PIL import Image
+from PIL import Image, ImageCms
 
 import srgan_nb.training as training
 from conftest import HERE, ROOT, same_tensors, timeless
 from srgan_nb.data import PhotoStore, crop_to_multiple, degrade, sample_photos
-from srgan_nb.generator import Generator, load_generator, read_tensors
+from srgan_nb.generator import Generator, load_generator, read_tensors, save_generator
 from srgan_nb.inference import Upscaler, upscale_file
 from srgan_nb.metrics import psnr, ssim
 from srgan_nb.training import TINY, Config, Stage, checkpoints, load_checkpoint, read_metrics, read_record, train
@@ -208,6 +209,20 @@ def test_many_in_a_row_stop_the_run(srgan, photos, tmp_path, monkeypatch):
     assert result.exit_code == 1 and "10 steps in a row" in result.stderr and "--clip" in result.stderr
 
 
+def test_no_checkpoint_is_written_while_steps_are_unusable(photos, tmp_path, monkeypatch):
+    "The weights may be what spoils them; the checkpoint that the error names is from before."
+    spoil(monkeypatch, set(range(5, 100)))
+    with pytest.raises(FloatingPointError, match="checkpoint-srresnet-4.safetensors was written before"): train(CONFIG, photos, tmp_path / "run", "srresnet", **HERE)
+    assert checkpoints(tmp_path / "run")[0].stem == "checkpoint-srresnet-4"
+
+
+def test_a_users_copy_of_a_checkpoint_is_left_alone(photos, tmp_path):
+    run = train(replace(CONFIG, srresnet=Stage(2)), photos, tmp_path / "run", "srresnet", **HERE)
+    for name in ("checkpoint-srresnet-2-good", "checkpoint-srresnet-2 (1)"): shutil.copy(run / "checkpoint-srresnet-2.safetensors", run / f"{name}.safetensors")
+    train(replace(CONFIG, srresnet=Stage(5)), photos, run, resume=True, **HERE)
+    assert [path.stem for path in checkpoints(run)] == ["checkpoint-srresnet-5", "checkpoint-srresnet-4"] and len(list(run.glob("checkpoint-*"))) == 4
+
+
 # Files
 
 def good_and_bad(folder: Path) -> tuple[set, set]:
@@ -250,6 +265,55 @@ class Bomb:
     "A pickle that writes a file when it is opened."
     def __init__(self, trace): self.trace = trace
     def __reduce__(self): return (open, (self.trace, "w"))
+
+
+def test_a_cache_whose_pixels_are_gone_is_made_anew(photos, tmp_path):
+    before = PhotoStore(photos, 32, cache=tmp_path / "cache")
+    next((tmp_path / "cache").glob("*.pixels")).unlink()
+    after = PhotoStore(photos, 32, cache=tmp_path / "cache")
+    assert all(np.array_equal(a, b) for a, b in zip(before.pixels, after.pixels)) and len(after) == len(before) > 0
+
+
+def test_processes_of_one_machine_share_the_memory(photos, monkeypatch):
+    "Photos that fit into half of what is free once do not fit eight times."
+    size = sum(pixels.nbytes for pixels in PhotoStore(photos, 32).pixels)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=4 * size))
+    in_memory = lambda: PhotoStore(photos, 32).cache is None
+    monkeypatch.setattr("srgan_nb.data.CACHE", photos.parent / "cache")
+    assert in_memory()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert not in_memory()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+def test_weights_are_readable_as_the_umask_says(tmp_path):
+    save_generator(Generator(1, 4), tmp_path / "new.safetensors")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "new.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+@pytest.mark.parametrize("name, mode, space, kept", [("photo.png", "RGB", "sRGB", True), ("scan.tif", "CMYK", "CMYK", False), ("grey.png", "I;16", "GRAY", True)])
+def test_a_profile_goes_along_where_it_fits(tmp_path, name, mode, space, kept):
+    "That of a CMYK picture speaks of inks, and the result is RGB."
+    picture = Image.fromarray(np.full((8, 8), 2**15, np.uint16)) if mode == "I;16" else Image.new(mode, (8, 8))
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    if space != "sRGB": profile = profile[:16] + space.encode().ljust(4) + profile[20:]
+    picture.save(tmp_path / name, icc_profile=profile)
+    for suffix in (".png", ".tif", ".jpg"):
+        upscale_file(tmp_path / name, tmp_path / f"large{suffix}", TOY)
+        with Image.open(tmp_path / f"large{suffix}") as large: assert large.info.get("icc_profile") == (profile if kept else None)
+
+
+def test_a_png_that_libvips_cannot_write_is_named_and_the_rest_is_done(srgan, photos, weights, tmp_path, monkeypatch):
+    pyvips = pytest.importorskip("pyvips")
+    write, failed = pyvips.Image.pngsave, []
+    def pngsave(self, target, **options):
+        if failed: return write(self, target, **options)
+        failed.append(target); raise pyvips.Error("write error", "No space left on device")
+    monkeypatch.setattr(pyvips.Image, "pngsave", pngsave, raising=False)
+    result = srgan("upscale", photos, "-o", tmp_path / "large", "--weights", weights)
+    assert result.exit_code == 1 and "is the disk full?" in result.stderr
+    assert len(list((tmp_path / "large").iterdir())) == len(list(photos.iterdir())) - 1
 
 
 @pytest.mark.parametrize("suffix", ["pt", "pth", "safetensors"])

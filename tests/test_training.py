@@ -14,7 +14,7 @@ import torch
 from conftest import HERE, same_tensors, timeless
 from srgan_nb.data import sample_photos
 from srgan_nb.generator import read_tensors
-from srgan_nb.training import TINY, Stage, checkpoints, read_metrics, save_slim, train
+from srgan_nb.training import TINY, Stage, checkpoints, read_metrics, read_record, save_slim, train
 
 CONFIG = replace(TINY, srresnet=Stage(8), srgan=Stage(8), n_blocks=1, channels=8, d_channels=4, crop=32, batch=4, save_every=2, log_every=1)
 
@@ -28,7 +28,7 @@ def test_resumed_run_equals_the_whole_one(whole, tmp_path, stage, newest):
     "Cut back to a checkpoint of either stage and resumed: the same bits, the same metrics, once each."
     run = train(CONFIG, sample_photos(), tmp_path / "run", stage=stage, **HERE)
     for path in checkpoints(run)[:newest]: path.unlink()
-    train(None, sample_photos(), run, resume=True, **HERE)
+    train(None, sample_photos(), run, "both", resume=True, **HERE)
     assert same_tensors(whole, run)
     assert timeless(run) == timeless(whole)
 
@@ -73,6 +73,19 @@ def test_a_run_without_a_checkpoint_begins_as_it_was_begun(whole, tmp_path):
     again.mkdir(); shutil.copy(run / "train.json", again)
     train(None, sample_photos(), again, resume=True, **HERE)
     assert same_tensors(run, again)
+
+
+def test_a_resumed_run_remembers_what_it_was_asked_for(whole, tmp_path):
+    "Stage, start and precision, unless they are given anew; and so a second time."
+    asked = lambda: {key: read_record(run)[key] for key in ("stage", "init", "precision", "asked_precision")}
+    run = train(replace(CONFIG, srgan=Stage(2)), sample_photos(), tmp_path / "run", "srgan", init=whole, device="cpu", precision="bf16")
+    before = asked()
+    assert before == dict(stage="srgan", init=str(whole), precision="bf16", asked_precision="bf16")
+    for steps in (3, 4):
+        train(replace(CONFIG, srgan=Stage(steps)), sample_photos(), run, resume=True, device="cpu")
+        assert asked() == before
+    train(replace(CONFIG, srgan=Stage(5)), sample_photos(), run, "both", resume=True, **HERE)
+    assert asked() == dict(stage="both", init=None, precision="fp32", asked_precision="fp32")
 
 
 def test_a_slim_checkpoint_with_another_discriminator_is_refused(whole, tmp_path):
