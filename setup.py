@@ -9,6 +9,10 @@ ini = ConfigParser(delimiters=["="])
 ini.read(here / "settings.ini", encoding="utf-8")
 cfg = ini["DEFAULT"]
 
+raw = f"https://raw.githubusercontent.com/{cfg['user']}/{cfg['repo']}/{cfg['branch']}/nbs/images/"
+readme = (here / "README.md").read_text(encoding="utf-8") # a package index shows it without the files beside it
+for near, far in (("](nbs/images/", f"]({raw}"), ('src="nbs/images/', f'src="{raw}'), ("](nbs/", f"]({cfg['git_url']}/blob/{cfg['branch']}/nbs/")): readme = readme.replace(near, far)
+
 extras = {name: cfg[f"{name}_requirements"].split() for name in ("notebook", "perceptual", "onnx", "track", "video")}
 extras["notebook"] += extras["onnx"] + extras["track"] + extras["video"] # the notebooks check their ONNX file, tracked run and clip
 extras["dev"] = sum(extras.values(), cfg["dev_requirements"].split())
@@ -17,7 +21,7 @@ setup(
     name=cfg["lib_name"],
     version=cfg["version"],
     description=cfg["description"],
-    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description=readme,
     long_description_content_type="text/markdown",
     author=cfg["author"],
     author_email=cfg["author_email"],

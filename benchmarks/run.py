@@ -89,6 +89,7 @@ def worker(pipe, threads: int, case: str, variant: str, argument) -> None:
     import torch
     torch.set_num_threads(threads)
     torch.manual_seed(0)
+    if variant == "textbook" and case != "data" and torch.cuda.is_available(): torch.set_default_device("cuda") # it names no device
     if case == "rate": run = matrix_product(variant); work = None
     else:
         run = make(case, variant, argument)
@@ -263,6 +264,7 @@ def main():
     parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES)); parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=os.cpu_count()); parser.add_argument("-o", "--out", type=Path, help="where the JSON goes")
     o = parser.parse_args()
+    if o.out and not o.out.parent.is_dir(): parser.error(f"{o.out.parent}: no such folder") # known before the minutes it takes
     about, rates, rows = machine(o.threads), matrix_rates(o.rounds, o.threads), []
     print(json.dumps(about | dict(gigaflop_a_second={kind: round(rate) for kind, rate in rates.items()})))
     for name in o.only:

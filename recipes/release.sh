@@ -16,6 +16,8 @@ photos=$1 eval=$2 vgg=$3 runs=$4
 here=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python} launch=${LAUNCH:-${PYTHON:-python}}
 
+[ -f "$photos/manifest.json" ] || { echo "$photos/manifest.json is missing: file, source and licence of each photograph, for the cards"; exit 2; }
+$python -c "import torch; from srgan_nb.metrics import lpips; lpips(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64))" # what judges every checkpoint: is it installed?
 $python "$here/tools/check_photos.py" "$photos" "$eval/Set5/HR" "$eval/Set14/HR"
 $launch "$here/recipes/release.py" srresnet --photos "$photos" --eval "$eval" --runs "$runs" ${OPTIONS:-}
 $launch "$here/recipes/release.py" srgan --photos "$photos" --eval "$eval" --runs "$runs" --vgg "$vgg" ${OPTIONS:-}

@@ -10,9 +10,11 @@ __all__ = ['EXIT_CODES', 'app', 'Device', 'Precision', 'Compile', 'Quiet', 'Weig
 # %% ../nbs/09_cli.ipynb #2a74b6c4
 import json
 import os
+import sys
 import tempfile
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
+from datetime import timedelta
 from glob import glob
 from io import StringIO
 from itertools import count
@@ -42,6 +44,7 @@ def _version(asked: bool):
 @app.callback()
 def main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False):
     "Options that come before a command's name."
+    if hasattr(sys.stdout, "reconfigure"): sys.stdout.reconfigure(errors="surrogateescape" if os.name == "posix" else "backslashreplace") # names of files need not be text
 
 # %% ../nbs/09_cli.ipynb #0f9929e2
 def _say(message: str) -> None:
@@ -93,8 +96,8 @@ def output_paths(
     names, used = [], set()
     for photo in map(Path, photos):
         n, suffix = 0, ".mp4" if is_clip(photo) else ".png"
-        while (name := f"{photo.stem}_{n}{suffix}" if n else f"{photo.stem}{suffix}") in used: n += 1
-        used.add(name); names.append(folder / name)
+        while (name := f"{photo.stem}_{n}{suffix}" if n else f"{photo.stem}{suffix}").casefold() in used: n += 1 # some file systems do not tell Cat.png from cat.png
+        used.add(name.casefold()); names.append(folder / name)
     return names
 
 def is_clip(
@@ -113,7 +116,9 @@ def my_part(
     if not _launched(): return items
     from accelerate import PartialState
     from srgan_nb.utils import pick_device
-    with PartialState(cpu=pick_device(device).type == "cpu").split_between_processes(items) as mine: return mine
+    state = PartialState(cpu=pick_device(device).type == "cpu", timeout=timedelta(days=30)) # a process that is ready waits for the others, however long they take
+    first, last = (len(items) * (state.process_index + k) // state.num_processes for k in (0, 1))
+    return items[first:last]
 
 def together(
     items: list, # what this process found
@@ -135,9 +140,10 @@ def _first() -> bool: return int(os.environ.get("RANK", 0)) == 0
 
 # %% ../nbs/09_cli.ipynb #7211b4e9
 def _upscaler(weights: str, scale: Optional[int] = None, **options):
+    if scale not in (None, 2, 4, 8): raise ValueError(f"a scale of {scale}: networks enlarge 2, 4 or 8 times")
     from srgan_nb.inference import Upscaler
     upscaler = Upscaler.from_pretrained(weights, **options)
-    if scale and scale != upscaler.scale: raise ValueError(f"{weights}: enlarges {upscaler.scale} times, not {scale}; give weights for x{scale}, from srgan train --scale {scale}")
+    if scale not in (None, upscaler.scale): raise ValueError(f"{weights}: enlarges {upscaler.scale} times, not {scale}; give weights for x{scale}, from srgan train --scale {scale}")
     return upscaler
 
 def _upscale_one(source: Path, target: Path, upscaler, overwrite: bool) -> None:
@@ -150,11 +156,15 @@ def _upscale_one(source: Path, target: Path, upscaler, overwrite: bool) -> None:
 def _targets(photos: list, given: list, out: str, spool: Path) -> list:
     "Where results go; with -o - into `spool`, on their way to stdout."
     if out == "-" and len(photos) > 1: raise ValueError(f"-o - writes one picture to stdout, and there are {len(photos)}; give a folder")
+    if out == "-" and is_clip(photos[0]): raise ValueError(f"{photos[0]}: -o - writes a picture; give a clip's result a name, such as large.mp4")
     if out == "-": return [spool / "stdout.png"]
     if any(place.is_dir() for place in given): out = f"{out}/" # a folder in, a folder out, even if it holds one photo
     if len(photos) > 1 and Path(out).is_file(): raise ValueError(f"{out}: a file; {len(photos)} photos need a folder")
     if len(photos) > 1: Path(out).mkdir(parents=True, exist_ok=True)
-    return output_paths(photos, out)
+    targets, sources = output_paths(photos, out), {photo.resolve(): photo for photo in photos}
+    for photo, target in zip(photos, targets):
+        if (other := sources.get(target.resolve(), photo)) != photo: raise ValueError(f"{target}: the result of {photo} would replace {other}, which is to be enlarged as well; choose another folder")
+    return targets
 
 @app.command(epilog=_examples("srgan upscale holiday.jpg -o large.png", "srgan upscale trip/ 'more/*.jpg' -o large/ --weights srresnet", "srgan upscale - -o - < small.png > large.png", "srgan upscale clip.mp4 -o large.mp4 --weights srresnet", "torchrun --nproc_per_node 4 -m srgan_nb.cli upscale trip/ -o large/"))
 def upscale(
@@ -318,6 +328,7 @@ def evaluate(
         if not _first(): return
         tell(dict(name=f"mean of {report['n']}") | report["mean"])
         if json_file == "-": typer.echo(_as_json(report))
+        elif json_file and Path(json_file).exists() and not Path(json_file).is_file(): Path(json_file).write_text(_as_json(report)) # a pipe or a device
         elif json_file:
             with atomic_path(json_file) as temporary: temporary.write_text(_as_json(report))
 
@@ -365,8 +376,11 @@ def compare(
     import matplotlib
     matplotlib.use("Agg")
     from srgan_nb.data import sample_photos
+    from srgan_nb.inference import _check_places
     from srgan_nb.utils import open_photo
-    with plain_errors(): _compare(weights, open_photo(photo) if photo else sample_photos()[HELD_OUT], box, out, device)
+    with plain_errors():
+        if photo: _check_places(photo, out, overwrite=True)
+        _compare(weights, open_photo(photo) if photo else sample_photos()[HELD_OUT], box, out, device)
     typer.echo(out)
 
 def _compare(weights: list, photo, box: tuple, out: Path, device: str) -> None:

@@ -116,9 +116,15 @@ def _write_cache(named: list, pixels: Path, index: Path) -> None:
     with atomic_path(index) as temporary: temporary.write_text(json.dumps(entries)) # last: a file without an index is made anew
 
 # %% ../nbs/02_data.ipynb #64814832
+def _free_memory() -> int:
+    "Bytes that may still be taken: what the machine has or, if that is less, what a container (cgroup v2) allows."
+    free, group = psutil.virtual_memory().available, Path("/sys/fs/cgroup")
+    try: return min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError): return free # no container, or one without a limit
+
 def _fit_in_memory(named: list, share: float = 0.5) -> bool:
     "Whether all photos, decoded, take less than `share` of the memory that is free. Paths only; unreadable ones take none."
-    room = share * psutil.virtual_memory().available / int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    room = share * _free_memory() / int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     for _, photo in named:
         try:
             with Image.open(photo) as image: room -= 3 * image.width * image.height
@@ -259,7 +265,8 @@ def make_pair(
     scale: int = 4, # the down-sampling factor r
     lr: Tensor | None = None, # `(N, 3, H/scale, W/scale)`, uint8, what lr_batch gives; None: made from `hr`
 ) -> tuple[Tensor, Tensor]: # LR `(N, 3, H/scale, W/scale)` in [0, 1]; HR `(N, 3, H, W)` in [-1, 1]
-    "What the generator takes and what it should give (Sec. 3.2)."
+    "What the generator takes and what it should give (Sec. 3.2). Raises `ValueError` where `hr` is not uint8."
+    if hr.dtype != torch.uint8: raise ValueError(f"make_pair got HR of {hr.dtype}; expected uint8, as crop_batch gives it")
     return degrade(hr, scale) if lr is None else lr.float() / 255, to_signed(hr.float() / 255)
 
 # %% ../nbs/02_data.ipynb #73e4b517

@@ -167,6 +167,7 @@ def save_generator(
     **about, # further metadata: short strings
 ) -> None:
     "Write a generator file: tensors, and in the metadata what they are: architecture, scale, ranges."
+    generator = getattr(generator, "_orig_mod", generator) # torch.compile wraps it, and gives every name a prefix
     tensors = {key: t.detach().cpu().to(dtype if t.is_floating_point() else t.dtype).contiguous() for key, t in generator.state_dict().items()}
     write_tensors(path, tensors, "generator", **about | dict(architecture=json.dumps(generator.architecture), input="RGB [0, 1]", output="RGB [-1, 1]"))
 

@@ -179,12 +179,25 @@ class Upscaler:
     ) -> Image.Image: # `scale` times as wide and high; mode L, LA, RGB or RGBA, as the photo's
         "Super-resolve a picture. Grey stays grey; transparency is enlarged by bicubic. Raises what `open_photo` raises."
         photo = open_photo(photo)
+        if photo.mode.endswith("A"): photo = _spread(photo)
         sr, top = Image.new(photo.mode.removesuffix("A"), (photo.width * self.scale, photo.height * self.scale)), 0
         for strip in _strips(self, photo): sr.paste(strip, (0, top)); top += strip.height
         if photo.mode.endswith("A"): sr.putalpha(photo.getchannel("A").resize(sr.size, Image.BICUBIC))
         return sr
 
 # %% ../nbs/08_inference.ipynb #f032b1ef
+def _spread(photo: Image.Image, reach: int = 4) -> Image.Image:
+    "Give places where nothing shows the colour of what shows beside them, up to `reach` pixels away: files keep any colour there, mostly black, and edges would darken."
+    pixels, known = np.array(photo), np.asarray(photo.getchannel("A")) > 0
+    height, width = known.shape
+    for _ in range(reach if not known.all() else 0):
+        near, colours = np.pad(known, 1), np.pad(pixels, [(1, 1), (1, 1), (0, 0)])
+        for top, left in ((0, 1), (2, 1), (1, 0), (1, 2)): # above, below, left, right
+            place = slice(top, top + height), slice(left, left + width)
+            new = near[place] & ~known
+            pixels[new, :-1] = colours[place][new, :-1]; known = known | new
+    return Image.fromarray(pixels, photo.mode)
+
 def _profile(photo: Image.Image) -> bytes | None:
     "The colour profile, where it is one for the channels that `photo` has; a profile's bytes 16 to 19 name them."
     profile = photo.info.get("icc_profile") or b""
@@ -202,10 +215,10 @@ def _stream_png(upscaler: "Upscaler", photo: Image.Image, target: Path) -> None:
         try: pyvips.Image.tiffload(raw, access="sequential").pngsave(str(target), filter="all")
         except pyvips.Error as error: raise OSError(f"{target.parent}: the PNG cannot be written; is the disk full? ({error})") from None
 
-def _can_stream() -> bool:
-    "Whether libvips is here."
-    try: import pyvips
-    except (ImportError, OSError): return False
+def _can_stream(target: Path) -> bool:
+    "Whether libvips is here, and takes a file of this name: it wants UTF-8."
+    try: import pyvips; str(target).encode()
+    except (ImportError, OSError, UnicodeEncodeError): return False
     return True
 
 # %% ../nbs/08_inference.ipynb #6da31f58
@@ -238,7 +251,7 @@ def upscale_file(
     _check_format(target, form, source, photo, upscaler.scale)
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(target) as temporary:
-        if form == "PNG" and not photo.mode.endswith("A") and _can_stream(): _stream_png(upscaler, photo, temporary)
+        if form == "PNG" and not photo.mode.endswith("A") and _can_stream(temporary): _stream_png(upscaler, photo, temporary)
         else: upscaler(photo).save(temporary, form, icc_profile=_profile(photo))
 
 # %% ../nbs/08_inference.ipynb #33fb7045
@@ -251,23 +264,33 @@ def upscale_video(
     overwrite: bool = False, # replace `target` where it exists
 ) -> None:
     "Super-resolve a clip frame by frame, with its sound, into a file that is whole or absent. Raises `FileExistsError`, `ValueError` for what is no clip, `OSError` where it cannot be written whole, `ImportError` where the extra `[video]` is missing."
-    from imageio_ffmpeg import read_frames, write_frames
+    from imageio_ffmpeg import write_frames
     source, target = Path(source), Path(target)
     if target.suffix.lower() not in VIDEO_SUFFIXES: raise ValueError(f"{target}: no clip has the suffix {target.suffix!r}; use {', '.join(sorted(VIDEO_SUFFIXES))}")
     _check_places(source, target, overwrite)
-    try: frames = read_frames(source); about = next(frames)
-    except (OSError, RuntimeError, IndexError, StopIteration): raise ValueError(f"{source}: " + ("no clip that ffmpeg can read" if source.is_file() else "no such file")) from None
+    frames, about = _read_clip(source)
     width, height = about["size"]
-    sound = dict(audio_path=str(source)) if about.get("audio_codec") else {}
+    sound = dict(audio_path=str(source.absolute())) if about.get("audio_codec") else {}
     codec = dict(codec="libvpx-vp9") if target.suffix.lower() == ".webm" else {} # else H.264, which WebM does not take
+    colours = ["-vf", "scale=out_color_matrix=bt709", "-colorspace", "bt709"] # what players expect of clips as large as results are
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(target) as temporary:
-        with closing(write_frames(temporary, (width * upscaler.scale, height * upscaler.scale), fps=about["fps"], macro_block_size=2, ffmpeg_log_level="error", **codec, **sound)) as clip:
+        with closing(write_frames(temporary.absolute(), (width * upscaler.scale, height * upscaler.scale), fps=about["fps"], macro_block_size=2, ffmpeg_log_level="error", output_params=colours, **codec, **sound)) as clip:
             clip.send(None); n = 0
             for n, frame in enumerate(progress(frames, desc=source.name, total=round(about["fps"] * about["duration"]), leave=False), 1):
                 lr = torch.frombuffer(bytearray(frame), dtype=torch.uint8).view(1, height, width, 3).permute(0, 3, 1, 2)
                 clip.send(upscaler.upscale(lr)[0].permute(1, 2, 0).contiguous().numpy())
-        if (written := _frames_in(temporary)) != n: raise OSError(f"{target}: ffmpeg wrote {written} of {n} frames; is the disk full?")
+        if (written := _frames_in(temporary.absolute())) != n: raise OSError(f"{target}: ffmpeg wrote {written} of {n} frames; is the disk full?")
+
+def _read_clip(source: Path) -> tuple:
+    "Its frames, upright, in square pixels and evenly in time, and what ffmpeg knows of them."
+    from imageio_ffmpeg import read_frames
+    address = str(source.absolute()) # a relative name with a colon would be a web address to ffmpeg
+    try:
+        fps = next(read_frames(address))["fps"] or 30 # none may be told where frames come at uneven times
+        frames = read_frames(address, output_params=["-r", str(fps), "-vf", "scale=iw*sar:ih"])
+        return frames, next(frames) | dict(fps=fps)
+    except (OSError, RuntimeError, IndexError, StopIteration): raise ValueError(f"{source}: " + ("no clip that ffmpeg can read" if source.is_file() else "no such file")) from None
 
 def _frames_in(clip) -> int:
     from imageio_ffmpeg import count_frames_and_secs

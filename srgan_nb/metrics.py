@@ -19,19 +19,24 @@ from .utils import enlarge, show_images, to_8bit, to_signed
 def luminance(
     x: Tensor, # `(N, 3, H, W)`, RGB in [0, 1]
 ) -> Tensor: # `(N, 1, H, W)`, from 16/255 (black) to 235/255 (white)
-    "The y-channel of Sec. 3.1: BT.601, studio range."
+    "The y-channel of Sec. 3.1: BT.601, studio range. Raises `ValueError` for whole numbers."
+    if not x.is_floating_point(): raise ValueError(f"a picture of {x.dtype} has no luminance here; give floats in [0, 1]: levels / 255")
     weights = x.new_tensor([65.481, 128.553, 24.966]).view(1, 3, 1, 1)
     return (16 + (weights * x).sum(1, keepdim=True)) / 255
 
 # %% ../nbs/03_metrics.ipynb #fa5c59a7
+def _wide(x: Tensor) -> Tensor:
+    "In float64, of which Apple's GPUs have none."
+    return (x.detach().cpu() if x.device.type == "mps" else x.detach()).double()
+
 def _prepare(sr: Tensor, hr: Tensor, shave: int, channel: str) -> tuple[Tensor, Tensor]:
     if sr.shape != hr.shape or sr.ndim != 4 or sr.shape[1] != 3: raise ValueError(f"pictures of shape {tuple(sr.shape)} and {tuple(hr.shape)} cannot be compared; both must be (N, 3, H, W)")
     if not (sr.is_floating_point() and hr.is_floating_point()): raise ValueError(f"pictures of {sr.dtype} and {hr.dtype} cannot be compared; give floats in [0, 1]: levels / 255")
-    if min(sr.shape[-2:]) <= 2 * shave: raise ValueError(f"nothing is left of {tuple(sr.shape[-2:])} pixels without {shave} at each border")
+    if not 0 <= 2 * shave < min(sr.shape[-2:]): raise ValueError(f"a border of {shave} pixels cannot be dropped from {tuple(sr.shape[-2:])}; give one from 0 to less than half the shorter side")
     if channel not in ("y", "rgb"): raise ValueError(f"channel {channel!r} is not one of y, rgb")
     pick = luminance if channel == "y" else lambda x: x
     inside = slice(shave, -shave or None) # -0 would leave nothing
-    return tuple(pick(to_8bit(x.double()))[..., inside, inside] for x in (sr, hr))
+    return tuple(pick(to_8bit(_wide(x)))[..., inside, inside] for x in (sr, hr))
 
 # %% ../nbs/03_metrics.ipynb #175f58d9
 def psnr(
@@ -73,8 +78,9 @@ def lpips(
     hr: Tensor, # reference, same shape and range
     shave: int = 4, # border dropped on each side, HR pixels
 ) -> Tensor: # `(N,)`, 0 where identical
-    "Shift-tolerant LPIPS (AlexNet) of `sr` and `hr` in RGB, after rounding to 8 bits. Raises `ValueError` where shapes differ, values are whole numbers, the border leaves nothing, or the extra is not installed."
+    "Shift-tolerant LPIPS (AlexNet) of `sr` and `hr` in RGB, after rounding to 8 bits. Raises `ValueError` where shapes differ, values are whole numbers, the border leaves less than 21 pixels, or the extra is not installed."
     sr, hr = (to_signed(x.float().cpu()) for x in _prepare(sr, hr, shave, "rgb"))
+    if min(sr.shape[-2:]) < 21: raise ValueError(f"the perceptual distance needs sides of at least 21 pixels inside the border; got {tuple(sr.shape[-2:])}")
     return torch.stack([_lpips_network()(a[None], b[None]).flatten()[0] for a, b in zip(sr, hr)])
 
 # %% ../nbs/03_metrics.ipynb #efed9ec8
@@ -87,7 +93,7 @@ def grid_strength(
     if not x.is_floating_point(): raise ValueError(f"a picture of {x.dtype} cannot be measured; give floats in [0, 1]: levels / 255")
     if window % period: raise ValueError(f"windows of {window} pixels do not hold whole cells of {period}; choose a multiple of {period}")
     if min(x.shape[-2:]) < window + 2 * period: raise ValueError(f"a picture of {tuple(x.shape[-2:])} pixels holds no window of {window} and a margin of {period}; give a larger one")
-    y = 255 * luminance(to_8bit(x.double()))
+    y = 255 * luminance(to_8bit(_wide(x)))
     y = y - F.avg_pool2d(F.pad(y, [period // 2, (period - 1) // 2] * 2, mode="reflect"), period, stride=1)
     y = y[..., period:-period, period:-period]
     windows = y.unfold(2, window, window).unfold(3, window, window).flatten(1, 3) # `(N, windows, window, window)`

@@ -355,7 +355,7 @@ def load_state_tensors(
 
 def _like(t: Tensor, p: Tensor) -> Tensor:
     "`t` on the device of `p`; moments also take its memory layout, which fused Adam relies on."
-    return torch.empty_like(p).copy_(t) if t.shape == p.shape else t.to(p.device)
+    return torch.empty_like(p).copy_(t) if t.shape == p.shape else t.to(p.device, copy=True) # what safetensors reads keeps its file mapped, and Windows deletes no mapped file
 
 # %% ../nbs/07_training.ipynb #774d4792
 def checkpoints(
@@ -565,7 +565,7 @@ def count_unusable(
     "Name the steps that were not applied, with their crops. Raises `FloatingPointError` where there are `patience` of them in a row."
     for step, good in enumerate(usable.tolist(), state.step - len(usable)):
         in_a_row = 0 if good else in_a_row + 1
-        if not good: warn(run.accelerator, f"{state.stage}, step {step + 1}: the gradient is no number, so the step was left out; its crops: {_crops(run, step)}")
+        if not good: warn(run.accelerator, f"{state.stage}, step {step + 1}: a gradient is no number, so the network it belongs to was not updated; the step's crops: {_crops(run, step)}")
         if not good and in_a_row == run.config.patience:
             raise FloatingPointError(f"{run.folder}: {in_a_row} steps in a row without a usable gradient, up to step {step + 1}. {_last_whole(run)}go on with --resume --clip 1, or in Python with a smaller rate in Config's Stage")
     return in_a_row
@@ -677,6 +677,7 @@ def claim(
 def _train_claimed(run: Run, stages: tuple, start: dict | None, resume: bool, asked: dict) -> None:
     "What `train` does once the folder is its own."
     found = _newest_state(run) if resume else None
+    if found and STAGES.index(found.stage) > STAGES.index(stages[-1]): raise ValueError(f"{run.folder}: stands at step {found.step} of {found.stage}, past {stages[-1]}; go on with --stage {found.stage}, or start a new run with --init {run.folder}")
     if run.accelerator.is_main_process:
         (run.folder / "samples").mkdir(exist_ok=True)
         with atomic_path(run.folder / "train.json") as temporary: temporary.write_text(json.dumps(_record(run) | asked, indent=1))
@@ -693,6 +694,8 @@ def _check_networks(folder: Path, begun: Config, asked: Config) -> None:
 def _check_settings(config: Config) -> None:
     if config.scale not in (2, 4, 8): raise ValueError(f"a scale of {config.scale}: give 2, 4 or 8")
     if config.crop % config.scale: raise ValueError(f"a crop of {config.crop} is no multiple of {config.scale}")
+    counts = {name: getattr(config, name) for name in ("batch", "accumulate", "log_every", "save_every")}
+    if min(counts.values()) < 1: raise ValueError(f"{counts}: give at least 1 of each")
     if config.content not in ("vgg", "pixel"): raise ValueError(f"content {config.content!r} is not one of vgg, pixel")
     none = torch.zeros(1)
     feature_loss(none, none, config.content_kind); adversarial_loss(none, config.adversarial) # know their kinds
@@ -734,10 +737,13 @@ def train(
     if not config: raise ValueError("give a configuration; only a resumed run has one")
     _check_settings(config)
     stages = STAGES if stage == "both" else (stage,)
+    if seed < 0: raise ValueError(f"a seed of {seed}: give 0 or more")
+    if "srgan" in stages and config.crop < 16: raise ValueError(f"a crop of {config.crop}: D needs at least 16 pixels; give more, or train --stage srresnet only")
     if isinstance(data, (str, Path)) and folder.resolve().is_relative_to(Path(data).resolve()):
         raise ValueError(f"{folder} lies inside the photos' folder {data}, so its sample pictures would become photos; choose a run folder outside")
     store = data if isinstance(data, PhotoStore) else PhotoStore(data, config.crop, strict, cache, lr_dir, config.scale)
     if store.crop != config.crop: raise ValueError(f"the PhotoStore was made for crops of {store.crop}, configuration {config.name!r} wants {config.crop}; make both the same")
+    if store.lr_pixels is not None and store.scale != config.scale: raise ValueError(f"the PhotoStore has LR for a scale of {store.scale}, configuration {config.name!r} wants {config.scale}; make both the same")
     if resume: _check_networks(folder, Config.from_dict(record["config"]), config)
     if resume and record["photos_digest"] != _photos_digest(store):
         raise ValueError(f"{folder} was begun with other photos ({record['photos']}); or with LR versions where there were none, or the other way round; to go on with these, start a new run with --init {folder}")

@@ -60,7 +60,7 @@ def pick_precision(
     name: str, # `auto`, `fp32` or `bf16`
     device: torch.device, # where the arithmetic happens
 ) -> torch.dtype: # `torch.bfloat16` or `torch.float32`
-    "The number type for convolutions. `auto` is bfloat16 where `device` gains by it. Raises `ValueError` for another name."
+    "The number type for convolutions. `auto` is bfloat16 where `device` gains by it. (What float32 means in a convolution is PyTorch's matter: on NVIDIA's cards since Ampere it multiplies in TF32, unless `torch.backends.cudnn.allow_tf32` is False.) Raises `ValueError` for another name."
     if name == "auto": name = "bf16" if gains_by_bf16(device) else "fp32"
     types = dict(fp32=torch.float32, bf16=torch.bfloat16)
     if name not in types: raise ValueError(f"precision {name!r} is not one of auto, fp32, bf16")
@@ -74,24 +74,28 @@ def set_seed(
     random.seed(seed); np.random.seed(seed); torch.manual_seed(seed)
 
 # %% ../nbs/01_utils.ipynb #7ce37544
+def _floats(x: Tensor) -> Tensor:
+    if not x.is_floating_point(): raise ValueError(f"got {x.dtype}; expected floats: divide 8-bit levels by 255 first")
+    return x
+
 def to_signed(
     x: Tensor, # any shape, range [0, 1]
 ) -> Tensor: # same shape, range [-1, 1]
-    "From [0, 1] to [-1, 1] (Sec. 3.2)."
-    return 2 * x - 1
+    "From [0, 1] to [-1, 1] (Sec. 3.2). Raises `ValueError` for whole numbers."
+    return 2 * _floats(x) - 1
 
 def to_unit(
     x: Tensor, # any shape, range [-1, 1]
 ) -> Tensor: # same shape, range [0, 1]
-    "From [-1, 1] to [0, 1], the inverse of `to_signed`. Clamps nothing, so gradients pass."
-    return (x + 1) / 2
+    "From [-1, 1] to [0, 1], the inverse of `to_signed`. Clamps nothing, so gradients pass. Raises `ValueError` for whole numbers."
+    return (_floats(x) + 1) / 2
 
 # %% ../nbs/01_utils.ipynb #81e89574
 def to_8bit(
     x: Tensor, # any shape, nominally [0, 1]
 ) -> Tensor: # same shape and type, clamped to [0, 1], on the 256 levels of a picture file
-    "Clamp and round to multiples of 1/255, as saving would."
-    return (x.clamp(0, 1) * 255).round() / 255
+    "Clamp and round to multiples of 1/255, as saving would. Raises `ValueError` for whole numbers."
+    return (_floats(x).clamp(0, 1) * 255).round() / 255
 
 # %% ../nbs/01_utils.ipynb #48cffff9
 def to_photo_mode(
@@ -129,7 +133,7 @@ def open_photo(
         with Image.open(source) as image: return to_photo_mode(_upright(image))
     except PermissionError: raise PermissionError(f"{name}: may not be read") from None
     except UnidentifiedImageError: raise ValueError(f"{name}: not a picture in a format Pillow knows") from None
-    except Image.DecompressionBombError: raise ValueError(f"{name}: claims more pixels than a photo has") from None
+    except Image.DecompressionBombError: raise ValueError(f"{name}: has more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels, or says so, which Pillow takes for an attack; cut it or make it smaller first") from None
     except (OSError, SyntaxError, ValueError, EOFError, TypeError, struct.error) as error: raise ValueError(f"{name}: cannot be decoded: {error}") from None
 
 # %% ../nbs/01_utils.ipynb #302e6aeb
@@ -167,7 +171,7 @@ def atomic_path(
 ) -> Iterator[Path]: # a temporary path in the same folder, to be written to
     "Write to the path this yields; it becomes `path` when the block ends well and vanishes when it does not."
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:40]}-{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         yield temporary
         with open(temporary, "rb+") as file: os.fsync(file.fileno())

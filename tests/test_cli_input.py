@@ -1,11 +1,19 @@
 "Bad input gets one clear line, never a traceback, and nothing half-written; unusual input works."
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import save_file
-import torch
+
+from srgan_nb.generator import Generator
+from srgan_nb.inference import Upscaler, upscale_video
 
 
 
@@ -120,3 +128,89 @@ def test_wrong_usage_exits_with_2(srgan, arguments):
 def test_vgg_is_missed_before_the_first_step(srgan, photos, tmp_path):
     one_line(srgan("train", "--data", photos, "--out", tmp_path / "run", "--preset", "paper", "--vgg", tmp_path / "none.safetensors"), "--vgg", "none.safetensors")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["upscale", "PHOTO", "-o", "out.png", "--scale", 3], ["a scale of 3", "2, 4 or 8"]),
+    (["upscale", "clip.mp4", "-o", "-"], ["clip.mp4", "-o - writes a picture"]),
+    (["compare", "WEIGHTS", "--photo", "PHOTO", "-o", "PHOTO"], ["is the source itself"]),
+    (["train", "--data", "PHOTOS", "--out", "run", "--seed", 0, "--batch", 4, "--accumulate", 8], ["a batch of 4"]),
+])
+def test_messages_say_what_to_do(srgan, photos, weights, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    photo = next(photos.iterdir()); before = photo.read_bytes(); (tmp_path / "clip.mp4").touch()
+    given = dict(PHOTO=photo, WEIGHTS=weights, PHOTOS=photos)
+    one_line(srgan(*(given.get(argument, argument) for argument in arguments)), *words)
+    assert photo.read_bytes() == before
+
+
+def test_no_result_replaces_another_original(srgan, photos, weights):
+    "a.jpg's would be a.png, which is to be enlarged as well."
+    photo = Image.open(next(photos.iterdir()))
+    for path in photos.iterdir(): path.unlink()
+    photo.save(photos / "a.jpg"); photo.save(photos / "a.png"); before = (photos / "a.png").read_bytes()
+    one_line(srgan("upscale", photos, "-o", photos, "--overwrite", "--weights", weights), photos / "a.jpg", "would replace", "another folder")
+    assert (photos / "a.png").read_bytes() == before and len(list(photos.iterdir())) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFO on Windows")
+def test_figures_go_into_a_pipe(srgan, photos, weights, tmp_path):
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_text)
+        assert srgan("evaluate", photos, "--weights", weights, "--json", pipe).exit_code == 0
+        assert json.loads(read.result(10))["n"] == 3 and pipe.is_fifo()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only here a name may be any bytes")
+def test_a_name_that_is_no_text(photos, weights, tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    next(photos.iterdir()).rename(photos / name)
+    done = subprocess.run([sys.executable, "-m", "srgan_nb.cli", "upscale", photos, "-o", tmp_path / "large", "--weights", weights], env=os.environ | dict(PYTHONIOENCODING="utf-8:strict"), capture_output=True)
+    assert done.returncode == 0 and b"caf\xe9.png" in done.stdout, done.stderr
+    assert sorted(path.name for path in (tmp_path / "large").iterdir()) == sorted(path.name for path in photos.iterdir())
+
+
+def test_edges_beside_nothing_do_not_darken():
+    "A red disc on black that does not show: where the result shines through, it is red all the same."
+    y, x = np.mgrid[-20:20, -20:20]
+    disc = np.zeros((40, 40, 4), np.uint8); disc[x**2 + y**2 < 15**2] = 255, 60, 60, 255
+    upscaler = Upscaler.from_pretrained("srresnet", device="cpu", precision="fp32")
+    large = np.asarray(upscaler(Image.fromarray(disc)))
+    half = (large[..., 3] > 100) & (large[..., 3] < 156)
+    assert half.any() and (large[half][:, 0] > 235).all()
+
+
+@pytest.fixture
+def clip(tmp_path):
+    "Writes a clip of one colour, by ffmpeg and with its options."
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    def write(name, *options):
+        subprocess.run([ffmpeg, "-v", "error", "-f", "lavfi", "-i", "color=0xC83C28:s=48x32:r=10:d=1", *options, (tmp_path / name).absolute()], check=True)
+        return tmp_path / name
+    return write
+
+
+def frames_of(path):
+    from imageio_ffmpeg import count_frames_and_secs, read_frames
+    about, *frames = read_frames(path)
+    return about, np.frombuffer(frames[len(frames) // 2], np.uint8).reshape(-1, 3), count_frames_and_secs(path)
+
+
+def test_a_clip_keeps_its_length_where_frames_come_unevenly(clip, tmp_path):
+    "Ten frames in the first half of a second, then one each fifth."
+    source = clip("uneven.mp4", "-vf", "setpts='if(lt(N,6),N/10,0.5+(N-5)/5)/TB'", "-fps_mode", "vfr", "-enc_time_base", "1/1000")
+    upscale_video(source, tmp_path / "large.mp4", Upscaler(Generator(1, 4), device="cpu", precision="fp32"))
+    (_, before), (_, after) = frames_of(source)[2], frames_of(tmp_path / "large.mp4")[2]
+    assert abs(after - before) < 0.25
+
+
+def test_a_clip_keeps_its_colours_and_shape(clip, tmp_path, monkeypatch):
+    "Tagged as what it is written in; pixels that are not square become square; a colon in a name is a colon."
+    monkeypatch.chdir(tmp_path)
+    clip("12:30.mp4", "-vf", "setsar=2,scale=out_color_matrix=bt709", "-colorspace", "bt709")
+    upscale_video("12:30.mp4", "large.mp4", Upscaler.from_pretrained("srresnet", device="cpu", precision="fp32"))
+    about, pixels, _ = frames_of(tmp_path / "large.mp4")
+    assert tuple(about["size"]) == (4 * 96, 4 * 32)
+    said = subprocess.run([pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe(), "-i", tmp_path / "large.mp4"], capture_output=True, text=True).stderr
+    assert "bt709" in said

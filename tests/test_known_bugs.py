@@ -10,13 +10,14 @@ from safetensors import safe_open
 from torch import nn
 
 import srgan_nb
-from srgan_nb.data import PhotoStore, crop_batch, draw_crops, sample_photos
+from srgan_nb.data import PhotoStore, crop_batch, draw_crops, make_pair, sample_photos
 from srgan_nb.discriminator import Discriminator
-from srgan_nb.generator import Generator, load_generator
+from srgan_nb.generator import Generator, load_generator, save_generator
 from srgan_nb.inference import Upscaler
 from srgan_nb.losses import pixel_loss
-from srgan_nb.metrics import psnr
+from srgan_nb.metrics import lpips, luminance, psnr
 from srgan_nb.training import PAPER, TINY, Stage, checkpoints, content_loss, make_accelerator, new_state, srgan_step, train, update_ema
+from srgan_nb.utils import to_8bit, to_signed, to_unit
 from srgan_nb.vgg import VGGFeatures
 
 SMALL = replace(PAPER, n_blocks=1, channels=8, d_channels=4, phi=(2, 2))
@@ -132,6 +133,25 @@ def test_inference_runs_without_autograd():
     generator.tail.register_forward_hook(lambda *_: seen.append(torch.is_inference_mode_enabled()))
     sr = Upscaler(generator, device="cpu").upscale(torch.rand(1, 3, 8, 8))
     assert seen == [True] and sr.grad_fn is None and not sr.requires_grad
+
+
+def test_whole_numbers_are_refused_where_floats_are_meant():
+    "255 divided by 255 twice is black; 200 doubled in 8 bits is 144."
+    levels = torch.full((1, 3, 16, 16), 200, dtype=torch.uint8)
+    for function in (to_signed, to_unit, to_8bit, luminance):
+        with pytest.raises(ValueError, match="floats"): function(levels)
+    with pytest.raises(ValueError, match="uint8"): make_pair(levels / 255)
+
+
+def test_a_compiled_generator_is_saved_under_its_own_names(tmp_path):
+    save_generator(torch.compile(g := Generator(1, 4)), tmp_path / "g.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(load_generator(tmp_path / "g.safetensors").parameters(), g.parameters()))
+
+
+@pytest.mark.parametrize("measure, shave, words", [(psnr, -1, "cannot be dropped"), (psnr, 14, "cannot be dropped"), (lpips, 4, "at least 21")])
+def test_metrics_refuse_what_they_cannot_measure(measure, shave, words):
+    x = torch.rand(1, 3, 28, 28)
+    with pytest.raises(ValueError, match=words): measure(x, x, shave=shave)
 
 
 def test_metrics_are_averaged_over_pictures_last():

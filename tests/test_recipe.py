@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from PIL import Image
 
 from conftest import ROOT
 from srgan_nb.data import sample_photos
+from srgan_nb.training import TINY, Stage, train
 
 from check_photos import copies
+from ship import credits
 
 
 @pytest.mark.parametrize("disguise", [
@@ -40,6 +43,20 @@ def test_shipped_weights_saw_no_evaluation_picture():
     command = [sys.executable, ROOT / "tools/check_photos.py", os.environ["SRGAN_TRAIN"], *(f"{os.environ['SRGAN_EVAL']}/{name}/HR" for name in ("Set5", "Set14"))]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert done.returncode == 0 and "none of 400" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_photograph_without_a_licence_is_named(tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps([dict(file="a.png", source="here", licence="CC0")]))
+    assert credits(tmp_path, ["a.png"]) == [dict(source="here", licence="CC0", photos=["a.png"])]
+    with pytest.raises(SystemExit, match="does not name b.JPG"): credits(tmp_path, ["a.png", "b.JPG"])
+
+
+def test_a_stopped_stage_is_no_success(tmp_path, monkeypatch):
+    "Or release.sh would go on to the next one."
+    sys.path.insert(0, str(ROOT / "recipes"))
+    import release
+    monkeypatch.setattr(release, "train", lambda config, photos, run, stage, **options: train(replace(TINY, srresnet=Stage(2), n_blocks=1, channels=8, crop=32), sample_photos(), run, stage, device="cpu", precision="fp32"))
+    with pytest.raises(SystemExit, match="stopped after step 2"): release.main("srresnet", tmp_path, tmp_path, tmp_path / "runs", steps=3)
 
 
 @pytest.mark.skipif("SRGAN_EVAL" not in os.environ, reason="SRGAN_EVAL is not set: no evaluation pictures")

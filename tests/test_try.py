@@ -163,6 +163,41 @@ def test_transparency(studio):
     assert farthest(found.convert("RGB"), expected.convert("RGB"), solid) <= 8
 
 
+def test_edges_beside_nothing_are_pythons(studio):
+    "A disc on a ground that does not show: its colour is spread over the same places."
+    y, x = np.mgrid[-20:20, -20:20]
+    disc = np.zeros((40, 40, 4), np.uint8); disc[x**2 + y**2 < 15**2] = 255, 60, 60, 255
+    found, expected = np.asarray(studio.take(Image.fromarray(disc)).enlarge().result()), np.asarray(upscaler("srgan")(Image.fromarray(disc)))
+    assert farthest(found[..., 3], expected[..., 3]) <= 20 # Pillow clips between its two passes
+    shown = (expected[..., 3] > 100) & (found[..., 3] > 100)
+    assert farthest(found[..., :3], expected[..., :3], shown) <= 8 and found[shown][:, 0].min() > 220
+
+
+def test_a_missing_worker_is_told(studio):
+    "At once, and what comes after it is there again works."
+    studio.page.route("**/try/worker.js", lambda route: route.abort())
+    studio.page.reload()
+    studio.take(Image.new("RGB", (3, 2)))
+    studio.page.wait_for_function("document.querySelector('.try-complaint').textContent", timeout=5000)
+    assert "could not be loaded" in studio.text("complaint")
+    studio.page.unroute("**/try/worker.js")
+    assert studio.take(Image.new("RGB", (3, 2))).enlarge("bicubic").result().size == (12, 8)
+
+
+def test_long_pictures_are_told_their_side(studio):
+    studio.take(Image.new("L", (5000, 200))).page.locator(".try-settings").wait_for()
+    assert studio.page.locator("select option").all_inner_texts()[0] == "4096 × 164" and "longest side has 5000 pixels; at most 4096" in studio.text("advice")
+
+
+def test_large_files_are_read_in_bands(studio):
+    "20 megapixels are more than a phone's canvas holds: no row is lost or doubled."
+    picture = Image.fromarray(np.arange(4000, dtype=np.uint16)[:, None].repeat(5000, 1).astype(np.uint8))
+    studio.take(picture).page.locator(".try-settings").wait_for()
+    studio.page.locator("select").select_option(label="128 × 102")
+    found, expected = studio.enlarge("bicubic").result(), to_8bit(F.interpolate(photo_to_tensor(picture)[None], (102, 128), mode="bicubic", antialias=True))
+    assert farthest(found, to_8bit(enlarge(expected))[0].permute(1, 2, 0).mul(255).round()) <= 1
+
+
 def test_nothing_leaves_nothing_waits(launch):
     "Requests go to this machine only, the network's among them, and the second run needs none; no message on the console; the page is never stuck (best of three runs: the machine may be busy)."
     studio, longest = launch(FLAGS + HOME_ONLY).open(), []

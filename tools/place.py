@@ -2,7 +2,7 @@
 
     python tools/place.py
 
-A fork changes `user` and `branch` in settings.ini and runs this once; a release changes `version`.
+A fork changes `user` and `branch` in settings.ini and runs this once, then nbdev_export and tools/readme.py; a release changes `version`.
 """
 import re
 from configparser import ConfigParser

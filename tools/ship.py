@@ -18,6 +18,7 @@ import torch
 from safetensors import safe_open
 
 from srgan_nb.cli import evaluate_folder
+from srgan_nb.data import find_photos
 from srgan_nb.generator import BUNDLED, load_generator, save_generator
 from srgan_nb.training import read_metrics, read_record
 
@@ -32,6 +33,7 @@ def credits(photos: Path, names: list) -> list:
     "The photos a run used, grouped by source and licence."
     used = [entry for entry in json.loads((photos / "manifest.json").read_text()) if entry["file"] in set(names)]
     key = lambda entry: (entry["source"], entry["licence"])
+    if missing := set(names) - {entry["file"] for entry in used}: raise SystemExit(f"{photos}/manifest.json does not name {', '.join(sorted(missing)[:5])}: each photograph needs its source and licence")
     return [dict(source=source, licence=licence, photos=[entry["file"] for entry in group]) for (source, licence), group in groupby(sorted(used, key=key), key)]
 
 
@@ -45,7 +47,7 @@ def card(run: Path, file: Path, photos: Path, eval_dir: Path, full: dict, shippe
         figures=shipped, figures_before_rounding_to_float16=full,
         figures_are="means over the set; x4, stored bicubic LR, Y of BT.601, 4 pixels shaved, 8 bits, float32; ssim_y: Wang's window; lpips: shift-tolerant, AlexNet, RGB",
         bad_at=bad_at, note=note,
-        data=credits(photos, [path.name for path in photos.glob("*.jpg")]))
+        data=credits(photos, [path.relative_to(photos).as_posix() for path in find_photos(photos)]))
 
 
 HOW = ("steps", "hours", "date", "config", "seed", "precision", "hardware", "versions", "figures", "note")

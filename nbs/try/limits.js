@@ -5,7 +5,7 @@ export const OPEN_LIMIT = 50e6; // pixels of a file: 200 MB once decoded
 export const LIMIT = 1024 * 1024; // pixels to enlarge: 16 times as many are the most that every browser's canvas holds
 export const SIDE = 4096; // the longest side to enlarge: four times as long is the longest side of a canvas
 const PATIENCE = 60; // seconds; what takes longer is not the first choice
-const SIDES = [1024, 768, 512, 256, 128];
+const SIDES = [SIDE, 1024, 768, 512, 256, 128];
 
 export const megapixels = pixels => (pixels / 1e6).toFixed(1);
 export const fits = ({ width, height }) => width * height <= LIMIT && Math.max(width, height) <= SIDE;
@@ -34,7 +34,8 @@ export function advice(picture, chosen, rate) {
   const { width, height } = picture, about = megapixels(width * height), long = seconds(chosen, rate);
   const large = { width: SCALE * chosen.width, height: SCALE * chosen.height }, memory = Math.round((400e6 + 58 * large.width * large.height) / 1e8) / 10;
   const said = [];
-  if (!fits(picture)) said.push(`The picture has ${about} megapixels; at most ${megapixels(LIMIT)} can be enlarged here, so a smaller copy is made first.`);
+  if (Math.max(width, height) > SIDE) said.push(`The longest side has ${Math.max(width, height)} pixels; at most ${SIDE} can be enlarged here, so a smaller copy is made first.`);
+  else if (!fits(picture)) said.push(`The picture has ${about} megapixels; at most ${megapixels(LIMIT)} can be enlarged here, so a smaller copy is made first.`);
   else if (chosen.width < width) said.push("A smaller copy is made first.");
   said.push(`The result has ${large.width} × ${large.height} pixels.`);
   if (long >= 20) said.push(`This takes about ${spoken(long)} here` + (large.width * large.height > 4e6 ? ` and ${memory} GB of memory` : "") + "; a smaller size is quicker.");

@@ -22,7 +22,7 @@ function startWorker() {
   worker = new Worker(here("worker.js"), { type: "module" });
   calls = new Map();
   worker.onmessage = ({ data }) => data.event ? EVENTS[data.event](data) : settle(data);
-  worker.onerror = event => { event.preventDefault(); for (const { reject } of calls.values()) reject(new Error("worker")); calls.clear(); };
+  worker.onerror = event => { event.preventDefault(); for (const { reject } of calls.values()) reject(new Error("worker")); stopWorker(); };
   call("backend").catch(() => {});
 }
 
@@ -79,7 +79,8 @@ const TOO_MUCH = name => `“${name}” could not be opened: it is damaged, or l
 function sentence(error) {
   const text = String(error.message);
   if (/alloc|memory|out of bounds|Array buffer|length/i.test(text)) return "The memory that this browser gives to a page was not enough. Choose a smaller size.";
-  if (/fetch|import|module|load|worker|404/i.test(text)) return "The network’s files could not be loaded: are you offline? Bicubic works without them.";
+  if (text === "worker") return "A part of this page could not be loaded: are you offline? Choose the picture again once you are not.";
+  if (/fetch|import|module|load|404/i.test(text)) return "The network’s files could not be loaded: are you offline? Bicubic works without them.";
   return `That did not work (${text.slice(0, 120)}). Try again, or a smaller size.`;
 }
 
@@ -106,7 +107,10 @@ async function take(file, name = file.name || "the pasted picture") {
     Object.assign(taken, await measured(address));
     if (taken.width * taken.height > OPEN_LIMIT) return complain(`“${name}” has ${megapixels(taken.width * taken.height)} megapixels. This page opens at most ${OPEN_LIMIT / 1e6}; make it smaller with another program first.`);
     await opened(taken);
-  } catch { if (picture === taken) complain((taken.width * taken.height > LIMIT ? TOO_MUCH : UNREADABLE)(name)); return; }
+  } catch (error) {
+    if (picture === taken) complain(error.message === "worker" ? sentence(error) : (taken.width * taken.height > LIMIT ? TOO_MUCH : UNREADABLE)(name));
+    return;
+  }
   if (picture === taken) offer();
 }
 

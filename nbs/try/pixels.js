@@ -76,6 +76,24 @@ export function repeat({ width, height, data }) {
   return { width: SCALE * width, height: SCALE * height, data: new Uint8ClampedArray(out.buffer) };
 }
 
+// Browsers, and many programs, make colours black where nothing shows, and edges beside them would darken: such places
+// take the colour of what shows beside them, up to `reach` pixels away. As srgan_nb.inference has it.
+export function spread(picture, reach = 4) {
+  const { width, height, data } = picture, round = new Uint8Array(width * height); // in which round a place got its colour; 0: not yet
+  for (let i = 0; i < round.length; i++) round[i] = data[4 * i + 3] > 0;
+  if (!round.includes(0)) return picture;
+  for (let now = 1; now <= reach; now++)
+    for (let y = 0, i = 0; y < height; y++)
+      for (let x = 0; x < width; x++, i++) {
+        if (round[i]) continue;
+        const from = [y > 0 && i - width, y < height - 1 && i + width, x > 0 && i - 1, x < width - 1 && i + 1].find(j => j !== false && round[j] && round[j] <= now);
+        if (from === undefined) continue;
+        round[i] = now + 1;
+        for (let c = 0; c < 3; c++) data[4 * i + c] = data[4 * from + c];
+      }
+  return picture;
+}
+
 export function traits({ data }) {
   let grey = true, alpha = false;
   for (let i = 0; i < data.length && (grey || !alpha); i += 4) {

@@ -1,10 +1,11 @@
 // All that takes time, away from the page: decoding, resizing, the network, encoding. One job after the other.
 import { openNetwork, pickBackend, threads } from "./network.js";
-import { crop, repeat, resize, toPixels, toPlanes, traits } from "./pixels.js";
+import { crop, repeat, resize, spread, toPixels, toPlanes, traits } from "./pixels.js";
 import { area, plan, SCALE } from "./tiles.js";
 
 const PAUSE = 200; // milliseconds between two looks at a picture that fills in,
 const LOOK = 1024; // and the longest side of such a look: large ones would cost memory and time
+const CANVAS = 2 ** 24; // pixels: Safari on phones draws no larger canvas, so files are read band by band
 let picture, network, backend, result; // what was opened, what computes, on what, and the canvas that fills in
 
 const tell = (event, transfer = []) => self.postMessage(event, transfer);
@@ -29,10 +30,16 @@ function settle(name) { backend = name; tell({ event: "backend", backend, thread
 
 async function decoded(file) {
   const bitmap = await createImageBitmap(file);
-  const context = surface(bitmap.width, bitmap.height);
-  context.drawImage(bitmap, 0, 0);
+  const { width, height } = bitmap, rows = Math.min(Math.max(Math.floor(CANVAS / width), 1), height);
+  const band = surface(width, rows), data = new Uint8ClampedArray(4 * width * height);
+  for (let top = 0; top < height; top += rows) {
+    const tall = Math.min(rows, height - top);
+    band.clearRect(0, 0, width, rows);
+    band.drawImage(bitmap, 0, -top);
+    data.set(band.getImageData(0, 0, width, tall).data, 4 * width * top);
+  }
   bitmap.close();
-  return context.getImageData(0, 0, context.canvas.width, context.canvas.height);
+  return spread({ width, height, data });
 }
 
 async function ready(name) {
