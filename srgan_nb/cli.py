@@ -232,7 +232,7 @@ def train(
     with plain_errors(quiet):
         record = training.read_record(out) if resume else None
         config = training.PRESETS[preset] if preset else training.Config.from_dict(record["config"]) if record else training.TINY
-        if steps: config = _with_steps(config, stage, steps)
+        if steps: config = _with_steps(config, stage or (record or {}).get("stage"), steps)
         given = dict(batch=batch, scale=scale, accumulate=accumulate, sync_batchnorm=sync_batchnorm or None, clip=clip)
         config = replace(config, **{name: value for name, value in given.items() if value is not None})
         training.train(config, data, out, stage, init=init, vgg=vgg, resume=resume, seed=seed, device=device, precision=precision, compile=compile, strict=strict, cache=cache, lr_dir=lr_dir, track=track)

@@ -98,8 +98,10 @@ def _on_disk(named: list, folder: Path) -> Iterator[tuple]:
     stamps = [(name, path.stat().st_size, path.stat().st_mtime_ns, os.access(path, os.R_OK)) if path.is_file() else (name,) for name, path in named]
     key = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:16]
     pixels, index = folder / f"{key}.pixels", folder / f"{key}.json"
-    with FileLock(folder / f"{key}.lock"): # of several processes one decodes, the others wait
-        if not (index.is_file() and pixels.is_file()): _write_cache(named, pixels, index)
+    made = lambda: index.is_file() and pixels.is_file()
+    if not made():
+        with FileLock(folder / f"{key}.lock"): # of several processes one decodes, the others wait
+            if not made(): _write_cache(named, pixels, index)
     whole, start = np.asarray(np.memmap(pixels, np.uint8, "r")), 0
     for name, shape, problem in json.loads(index.read_text()):
         end = start + int(np.prod(shape)) if shape else start
@@ -119,7 +121,9 @@ def _write_cache(named: list, pixels: Path, index: Path) -> None:
 def _free_memory() -> int:
     "Bytes that may still be taken: what the machine has or, if that is less, what a container (cgroup v2) allows."
     free, group = psutil.virtual_memory().available, Path("/sys/fs/cgroup")
-    try: return min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    try:
+        files = sum(int(line.split()[1]) for line in (group / "memory.stat").read_text().splitlines() if line.startswith(("active_file ", "inactive_file "))) # kept while there is room
+        return min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()) + files)
     except (OSError, ValueError): return free # no container, or one without a limit
 
 def _fit_in_memory(named: list, share: float = 0.5) -> bool:
@@ -153,7 +157,7 @@ class PhotoStore:
     ):
         "Decode all of `photos`. Raises `ValueError` where none can be used, or with `strict` where any cannot; `skipped` maps names to reasons."
         self.crop, self.scale, self.names, self.pixels, self.skipped, self.cache = crop, scale, [], [], {}, cache
-        self.lr_pixels = [] if lr_dir else None
+        self.lr_pixels, self.grid = ([], scale) if lr_dir else (None, 1) # of what the crops' left and top are multiples, so that crops of both begin at whole pixels
         named = _named(photos)
         if not named: raise ValueError("no photos were given; expected a folder, or a list or dict with at least one")
         if cache and isinstance(photos, dict): raise ValueError("pictures that are in memory already need no cache; give a folder or a list of paths")
@@ -184,11 +188,6 @@ class PhotoStore:
         self.pixels.append(pixels)
 
     def __len__(self): return len(self.names)
-
-    @property
-    def grid(self) -> int: # HR pixels
-        "Of what the crops' left and top are multiples: of the scale where LR versions are given, so that crops of both begin at whole pixels."
-        return 1 if self.lr_pixels is None else self.scale
 
     @cached_property
     def sizes(self) -> np.ndarray: # `(n, 2)`: height, width

@@ -132,6 +132,19 @@ def _strips(upscaler: "Upscaler", photo: Image.Image) -> Iterator[Image.Image]:
         for strip in band[0].split(upscaler.scale, -2): yield tensor_to_photo(strip).convert(photo.mode.removesuffix("A"))
         del band, strip # before the next band is computed, not after
 
+# %% ../nbs/08_inference.ipynb #bd2fdc51
+def _spread(photo: Image.Image, reach: int = 4) -> Image.Image:
+    "Give places where nothing shows the colour of what shows beside them, up to `reach` pixels away: files keep any colour there, mostly black, and edges would darken."
+    pixels, known = np.array(photo), np.asarray(photo.getchannel("A")) > 0
+    height, width = known.shape
+    for _ in range(reach if not known.all() else 0):
+        near, colours = np.pad(known, 1), np.pad(pixels, [(1, 1), (1, 1), (0, 0)])
+        for top, left in ((0, 1), (2, 1), (1, 0), (1, 2)): # above, below, left, right
+            place = slice(top, top + height), slice(left, left + width)
+            new = near[place] & ~known
+            pixels[new, :-1] = colours[place][new, :-1]; known = known | new
+    return Image.fromarray(pixels, photo.mode)
+
 # %% ../nbs/08_inference.ipynb #9c619b47
 class Upscaler:
     "A generator ready for pictures: placed, in eval mode, tiled where the picture is large."
@@ -186,18 +199,6 @@ class Upscaler:
         return sr
 
 # %% ../nbs/08_inference.ipynb #f032b1ef
-def _spread(photo: Image.Image, reach: int = 4) -> Image.Image:
-    "Give places where nothing shows the colour of what shows beside them, up to `reach` pixels away: files keep any colour there, mostly black, and edges would darken."
-    pixels, known = np.array(photo), np.asarray(photo.getchannel("A")) > 0
-    height, width = known.shape
-    for _ in range(reach if not known.all() else 0):
-        near, colours = np.pad(known, 1), np.pad(pixels, [(1, 1), (1, 1), (0, 0)])
-        for top, left in ((0, 1), (2, 1), (1, 0), (1, 2)): # above, below, left, right
-            place = slice(top, top + height), slice(left, left + width)
-            new = near[place] & ~known
-            pixels[new, :-1] = colours[place][new, :-1]; known = known | new
-    return Image.fromarray(pixels, photo.mode)
-
 def _profile(photo: Image.Image) -> bytes | None:
     "The colour profile, where it is one for the channels that `photo` has; a profile's bytes 16 to 19 name them."
     profile = photo.info.get("icc_profile") or b""

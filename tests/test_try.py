@@ -173,6 +173,16 @@ def test_edges_beside_nothing_are_pythons(studio):
     assert farthest(found[..., :3], expected[..., :3], shown) <= 8 and found[shown][:, 0].min() > 220
 
 
+def test_edges_of_a_smaller_copy_do_not_darken(studio):
+    y, x = np.mgrid[-128:128, -128:128]
+    disc = np.zeros((256, 256, 4), np.uint8); disc[x**2 + y**2 < 100**2] = 255, 60, 60, 255
+    studio.take(Image.fromarray(disc)).page.locator(".try-settings").wait_for()
+    studio.page.locator("select").select_option(label="128 × 128")
+    found = np.asarray(studio.enlarge("bicubic").result())
+    half = (found[..., 3] > 64) & (found[..., 3] < 192)
+    assert half.any() and found[half][:, 0].min() > 230
+
+
 def test_a_missing_worker_is_told(studio):
     "At once, and what comes after it is there again works."
     studio.page.route("**/try/worker.js", lambda route: route.abort())

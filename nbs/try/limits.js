@@ -34,8 +34,8 @@ export function advice(picture, chosen, rate) {
   const { width, height } = picture, about = megapixels(width * height), long = seconds(chosen, rate);
   const large = { width: SCALE * chosen.width, height: SCALE * chosen.height }, memory = Math.round((400e6 + 58 * large.width * large.height) / 1e8) / 10;
   const said = [];
-  if (Math.max(width, height) > SIDE) said.push(`The longest side has ${Math.max(width, height)} pixels; at most ${SIDE} can be enlarged here, so a smaller copy is made first.`);
-  else if (!fits(picture)) said.push(`The picture has ${about} megapixels; at most ${megapixels(LIMIT)} can be enlarged here, so a smaller copy is made first.`);
+  if (width * height > LIMIT) said.push(`The picture has ${about} megapixels; at most ${megapixels(LIMIT)} can be enlarged here, so a smaller copy is made first.`);
+  else if (Math.max(width, height) > SIDE) said.push(`The longest side has ${Math.max(width, height)} pixels; at most ${SIDE} can be enlarged here, so a smaller copy is made first.`);
   else if (chosen.width < width) said.push("A smaller copy is made first.");
   said.push(`The result has ${large.width} × ${large.height} pixels.`);
   if (long >= 20) said.push(`This takes about ${spoken(long)} here` + (large.width * large.height > 4e6 ? ` and ${memory} GB of memory` : "") + "; a smaller size is quicker.");

@@ -94,6 +94,15 @@ export function spread(picture, reach = 4) {
   return picture;
 }
 
+// A smaller copy, in which colours count as much as they show.
+export function shrink(picture, width, height) {
+  const { data } = picture, shares = new Uint8ClampedArray(data.length);
+  for (let i = 0; i < data.length; i++) shares[i] = i % 4 === 3 ? data[i] : data[i] * data[i | 3] / 255;
+  const small = resize({ ...picture, data: shares }, width, height);
+  for (let i = 0; i < small.data.length; i++) if (i % 4 !== 3 && small.data[i | 3]) small.data[i] = small.data[i] * 255 / small.data[i | 3];
+  return spread(small);
+}
+
 export function traits({ data }) {
   let grey = true, alpha = false;
   for (let i = 0; i < data.length && (grey || !alpha); i += 4) {

@@ -1,6 +1,6 @@
 // All that takes time, away from the page: decoding, resizing, the network, encoding. One job after the other.
 import { openNetwork, pickBackend, threads } from "./network.js";
-import { crop, repeat, resize, spread, toPixels, toPlanes, traits } from "./pixels.js";
+import { crop, repeat, resize, shrink, spread, toPixels, toPlanes, traits } from "./pixels.js";
 import { area, plan, SCALE } from "./tiles.js";
 
 const PAUSE = 200; // milliseconds between two looks at a picture that fills in,
@@ -83,7 +83,7 @@ const JOBS = {
   },
   async prepare({ method }) { await ready(method); },
   async enlarge({ method, width, height, pixels }) {
-    const small = width === picture.width && height === picture.height ? picture : resize(picture, width, height);
+    const small = width === picture.width && height === picture.height ? picture : (traits(picture).alpha ? shrink : resize)(picture, width, height);
     const kind = traits(small);
     let smooth = resize(small, SCALE * width, SCALE * height);
     show("before", painted(method === "bicubic" ? repeat(small) : smooth).canvas.transferToImageBitmap());
