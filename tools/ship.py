@@ -50,11 +50,11 @@ def card(run: Path, file: Path, photos: Path, eval_dir: Path, full: dict, shippe
         data=credits(photos, [path.relative_to(photos).as_posix() for path in find_photos(photos)]))
 
 
-HOW = ("steps", "hours", "date", "config", "seed", "precision", "hardware", "versions", "figures", "note")
+HOW = ("steps", "hours", "date", "config", "seed", "precision", "hardware", "versions", "figures", "note", "earlier")
 
 def continued(about: dict, earlier: dict) -> dict:
     "The card of weights that were trained before, and then as `about` says."
-    return about | dict(steps=about["steps"] + earlier["steps"], hours=round(about["hours"] + earlier["hours"], 2), earlier={key: earlier[key] for key in HOW})
+    return about | dict(steps=about["steps"] + earlier["steps"], hours=round(about["hours"] + earlier["hours"], 2), earlier={key: earlier[key] for key in HOW if key in earlier})
 
 
 def sum_hours(lines: list) -> float:
