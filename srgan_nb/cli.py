@@ -161,9 +161,9 @@ def _targets(photos: list, given: list, out: str, spool: Path) -> list:
     if any(place.is_dir() for place in given): out = f"{out}/" # a folder in, a folder out, even if it holds one photo
     if len(photos) > 1 and Path(out).is_file(): raise ValueError(f"{out}: a file; {len(photos)} photos need a folder")
     if len(photos) > 1: Path(out).mkdir(parents=True, exist_ok=True)
-    targets, sources = output_paths(photos, out), {photo.resolve(): photo for photo in photos}
+    targets, sources = output_paths(photos, out), {os.path.realpath(photo): photo for photo in photos}
     for photo, target in zip(photos, targets):
-        if (other := sources.get(target.resolve(), photo)) != photo: raise ValueError(f"{target}: the result of {photo} would replace {other}, which is to be enlarged as well; choose another folder")
+        if (other := sources.get(os.path.realpath(target), photo)) != photo: raise ValueError(f"{target}: the result of {photo} would replace {other}, which is to be enlarged as well; choose another folder")
     return targets
 
 @app.command(epilog=_examples("srgan upscale holiday.jpg -o large.png", "srgan upscale trip/ 'more/*.jpg' -o large/ --weights srresnet", "srgan upscale - -o - < small.png > large.png", "srgan upscale clip.mp4 -o large.mp4 --weights srresnet", "torchrun --nproc_per_node 4 -m srgan_nb.cli upscale trip/ -o large/"))
