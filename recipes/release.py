@@ -19,7 +19,7 @@ from typing import Annotated, Literal, Optional
 import typer
 
 from srgan_nb.generator import read_tensors
-from srgan_nb.training import PAPER, Stage, checkpoints, read_record, train
+from srgan_nb.training import PAPER, Stage, read_record, train
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 from ship import figures
@@ -60,7 +60,7 @@ def main(
     resume = read_record(run) is not None
     if stage == "srgan": init = init or runs / "srresnet"
     train(config, photos, run, stage, init=init, vgg=vgg, resume=resume, compile=compile, on_save=evaluation(evaluate))
-    done = int(read_tensors(checkpoints(run)[0], "checkpoint")[0]["step"])
+    done = int(read_tensors(run / "generator.safetensors", "generator")[0]["step"])
     if done < getattr(config, stage).steps: sys.exit(f"{stage}: stopped after step {done}; the same command goes on") # so that release.sh does not
 
 

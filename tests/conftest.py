@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from srgan_nb.cli import app
@@ -26,6 +28,14 @@ PAGES = re.findall(r"- ([\w/]+)\.ipynb", (ROOT / "nbs/sidebar.yml").read_text())
 
 
 HERE = dict(device="cpu", precision="fp32") # where the same run gives the same bits
+
+
+def disc(side: int, radius: int) -> Image.Image:
+    "A red disc on black that does not show."
+    y, x = np.mgrid[:side, :side] - side // 2
+    pixels = np.zeros((side, side, 4), np.uint8)
+    pixels[x**2 + y**2 < radius**2] = 255, 60, 60, 255
+    return Image.fromarray(pixels)
 
 
 def timeless(run): return [{key: value for key, value in line.items() if key != "seconds"} for line in read_metrics(run)]

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from conftest import disc
 from srgan_nb.generator import Generator
 from srgan_nb.inference import Upscaler, upscale_video
 
@@ -171,10 +172,8 @@ def test_a_name_that_is_no_text(photos, weights, tmp_path):
 
 def test_edges_beside_nothing_do_not_darken():
     "A red disc on black that does not show: where the result shines through, it is red all the same."
-    y, x = np.mgrid[-20:20, -20:20]
-    disc = np.zeros((40, 40, 4), np.uint8); disc[x**2 + y**2 < 15**2] = 255, 60, 60, 255
     upscaler = Upscaler.from_pretrained("srresnet", device="cpu", precision="fp32")
-    large = np.asarray(upscaler(Image.fromarray(disc)))
+    large = np.asarray(upscaler(disc(40, 15)))
     half = (large[..., 3] > 100) & (large[..., 3] < 156)
     assert half.any() and (large[half][:, 0] > 235).all()
 
@@ -196,7 +195,7 @@ def frames_of(path):
 
 
 def test_a_clip_keeps_its_length_where_frames_come_unevenly(clip, tmp_path):
-    "Ten frames in the first half of a second, then one each fifth."
+    "A frame each tenth of a second, then one each fifth."
     source = clip("uneven.mp4", "-vf", "setpts='if(lt(N,6),N/10,0.5+(N-5)/5)/TB'", "-fps_mode", "vfr", "-enc_time_base", "1/1000")
     upscale_video(source, tmp_path / "large.mp4", Upscaler(Generator(1, 4), device="cpu", precision="fp32"))
     (_, before), (_, after) = frames_of(source)[2], frames_of(tmp_path / "large.mp4")[2]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from conftest import HAS_RUNTIME, HERE, ROOT, needs_chromium
+from conftest import HAS_RUNTIME, HERE, ROOT, disc, needs_chromium
 from headless import CHROMIUM, FLAGS, WATCH
 from srgan_nb import Generator, Upscaler
 from srgan_nb.data import sample_photos
@@ -165,18 +165,14 @@ def test_transparency(studio):
 
 def test_edges_beside_nothing_are_pythons(studio):
     "A disc on a ground that does not show: its colour is spread over the same places."
-    y, x = np.mgrid[-20:20, -20:20]
-    disc = np.zeros((40, 40, 4), np.uint8); disc[x**2 + y**2 < 15**2] = 255, 60, 60, 255
-    found, expected = np.asarray(studio.take(Image.fromarray(disc)).enlarge().result()), np.asarray(upscaler("srgan")(Image.fromarray(disc)))
+    found, expected = np.asarray(studio.take(disc(40, 15)).enlarge().result()), np.asarray(upscaler("srgan")(disc(40, 15)))
     assert farthest(found[..., 3], expected[..., 3]) <= 20 # Pillow clips between its two passes
     shown = (expected[..., 3] > 100) & (found[..., 3] > 100)
     assert farthest(found[..., :3], expected[..., :3], shown) <= 8 and found[shown][:, 0].min() > 220
 
 
 def test_edges_of_a_smaller_copy_do_not_darken(studio):
-    y, x = np.mgrid[-128:128, -128:128]
-    disc = np.zeros((256, 256, 4), np.uint8); disc[x**2 + y**2 < 100**2] = 255, 60, 60, 255
-    studio.take(Image.fromarray(disc)).page.locator(".try-settings").wait_for()
+    studio.take(disc(256, 100)).page.locator(".try-settings").wait_for()
     studio.page.locator("select").select_option(label="128 × 128")
     found = np.asarray(studio.enlarge("bicubic").result())
     half = (found[..., 3] > 64) & (found[..., 3] < 192)
