@@ -28,6 +28,7 @@ from typing import Callable, Iterator
 import accelerate
 import numpy as np
 import torch
+import torch.nn.functional as F
 import torchvision
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
@@ -93,6 +94,7 @@ class Config:
     feature_scale: float = 1 / 12.75 # multiplies the features (Sec. 3.2)
     content_kind: str = "mse" # distance of the features: `mse` (Eq. 5) or `l1`
     pixel_weight: float = 0. # of a pixel loss beside the features (the paper: none)
+    coarse_weight: float = 0. # of a pixel loss between both pictures averaged down to the size of LR (the paper: none)
     adversarial: str = "bce" # `bce` (Eq. 2, 6) or `lsgan` (least squares)
     adversarial_weight: float = 1e-3 # of the adversarial term (Eq. 3)
     d_rate: float = 1. # D's learning rate, as a multiple of G's (the paper: the same)
@@ -306,16 +308,19 @@ def colour_shift(
 
 # %% ../nbs/07_training.ipynb #606012a2
 def content_loss(
-    config: Config, # its content, phi, feature_scale and content_kind
+    config: Config, # its content, phi, feature_scale, content_kind and the two weights
     vgg: VGGFeatures | None, # frozen; None where the content is the pixel loss
 ) -> Callable: # of `sr` and `hr`, both `(N, 3, H, W)` in [-1, 1]: a scalar
     "The content term of Eq. 3: Eq. 4 or Eq. 5."
     if config.content == "pixel": return lambda sr, hr: pixel_loss(sr.float(), hr)
     features = lambda x: vgg(to_unit(x)).float() * config.feature_scale
+    coarse = lambda x: F.avg_pool2d(x.float(), config.scale)
     def vgg_loss(sr, hr):
         with torch.no_grad(): target = features(hr)
         loss = feature_loss(features(sr), target, config.content_kind)
-        return loss + config.pixel_weight * pixel_loss(sr.float(), hr) if config.pixel_weight else loss
+        if config.pixel_weight: loss = loss + config.pixel_weight * pixel_loss(sr.float(), hr)
+        if config.coarse_weight: loss = loss + config.coarse_weight * pixel_loss(coarse(sr), coarse(hr))
+        return loss
     return vgg_loss
 
 # %% ../nbs/07_training.ipynb #b95bfaf4
