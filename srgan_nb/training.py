@@ -308,7 +308,7 @@ def colour_shift(
 
 # %% ../nbs/07_training.ipynb #606012a2
 def content_loss(
-    config: Config, # its content, phi, feature_scale, content_kind and the two weights
+    config: Config, # its content, phi, feature_scale, content_kind, pixel_weight and coarse_weight
     vgg: VGGFeatures | None, # frozen; None where the content is the pixel loss
 ) -> Callable: # of `sr` and `hr`, both `(N, 3, H, W)` in [-1, 1]: a scalar
     "The content term of Eq. 3: Eq. 4 or Eq. 5."
