@@ -116,8 +116,7 @@ class Config:
         return cls(**values | dict(srresnet=Stage(**values["srresnet"]), srgan=Stage(**values["srgan"]), phi=tuple(values["phi"])))
 
     @property
-    def architecture(self) -> dict: # the arguments of its generator
-        "What `Generator(**architecture)` needs."
+    def architecture(self) -> dict: # the arguments of its generator: what `Generator(**architecture)` needs
         return dict(n_blocks=self.n_blocks, channels=self.channels, scale=self.scale)
 
 # %% ../nbs/07_training.ipynb #6a0fe02e

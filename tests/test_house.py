@@ -15,7 +15,7 @@ from place import notebooks
 
 NOTEBOOKS = notebooks(ROOT / "nbs")
 MODULES = [path.stem for path in sorted((ROOT / "srgan_nb").glob("*.py")) if not path.stem.startswith("_")]
-DOCMENT = re.compile(r"\s+\**\w+.*, # |    \w+: .* # |\) -> .*: # ") # the description of a parameter, of a field, or of what is returned
+DOCMENT = re.compile(r"\s+\**\w+.*, # |\) -> .*: # ") # the description of a parameter, or of what is returned
 ALLOWED = dict(utils=set(), losses=set(), generator=set(), discriminator=set(), vgg=set(), data={"utils"}, metrics={"utils"},
     training={"utils", "data", "losses", "generator", "discriminator", "vgg"}, inference={"utils", "generator"}, convert={"generator"}, cli=set(MODULES))
 
