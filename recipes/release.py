@@ -25,10 +25,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 from ship import figures
 
 # What is not in the paper, and why, stands in the ledgers of 00_paper and 07_training.
-SRRESNET = replace(PAPER, name="release", srresnet=Stage(40_000, rate=4e-4, schedule="cosine", warmup=200), srgan=Stage(),
-    log_every=50, save_every=1000)
-SRGAN = replace(PAPER, name="release", srresnet=Stage(), srgan=Stage(4000, rate=1e-4, warmup=50), batch=8, beta1=0.5, feature_scale=1 / 40,
-    pixel_weight=0.5, coarse_weight=10., adversarial_weight=5e-2, joint=True, d_rate=3., d_warmup=200, log_every=20, save_every=200)
+SRRESNET = replace(PAPER, name="release", srresnet=Stage(40_000, rate=5e-4, schedule="cosine", warmup=300), srgan=Stage(),
+    crop=128, batch=32, log_every=100, save_every=1000)
+SRGAN = replace(PAPER, name="release", srresnet=Stage(), srgan=Stage(3000, rate=1e-4, warmup=50), beta1=0.5, feature_scale=1 / 40,
+    pixel_weight=0.5, adversarial_weight=5e-2, joint=True, d_rate=2., d_warmup=300, log_every=100, save_every=200)
 STAGES = dict(srresnet=SRRESNET, srgan=SRGAN)
 
 

@@ -21,8 +21,8 @@ $python -c "import torch; from srgan_nb.metrics import lpips; lpips(torch.rand(1
 $python "$here/tools/check_photos.py" "$photos" "$eval/Set5/HR" "$eval/Set14/HR"
 $launch "$here/recipes/release.py" srresnet --photos "$photos" --eval "$eval" --runs "$runs" ${OPTIONS:-}
 $launch "$here/recipes/release.py" srgan --photos "$photos" --eval "$eval" --runs "$runs" --vgg "$vgg" ${OPTIONS:-}
-# The mean of the last twelve checkpoints' generators, its BatchNorm measured anew and its mean colour set right.
-$python "$here/recipes/finish.py" --photos "$photos" -o "$runs/srgan" $(ls "$runs"/srgan/generator-srgan-*.safetensors | sort -V | tail -12)
+# The mean of the last five checkpoints' generators, its BatchNorm measured anew and its mean colour set right.
+$python "$here/recipes/finish.py" --photos "$photos" -o "$runs/srgan" $(ls "$runs"/srgan/generator-srgan-*.safetensors | sort -V | tail -5)
 $python "$here/tools/ship.py" "$runs/srresnet" srresnet --photos "$photos" --eval "$eval" \
   --bad-at "fine texture, which it smooths away; faces and text smaller than about ten pixels"
 $python "$here/tools/ship.py" "$runs/srgan" srgan --photos "$photos" --eval "$eval" \

@@ -7,8 +7,8 @@ __all__ = ['PAPER', 'BLOG', 'TINY', 'PRESETS', 'STAGES', 'Stage', 'learning_rate
            'make_accelerator', 'precision_name', 'warn', 'TrainState', 'new_state', 'in_slices', 'learn',
            'srresnet_step', 'srgan_step', 'colour_shift', 'content_loss', 'update_ema', 'state_tensors',
            'load_state_tensors', 'checkpoints', 'save_checkpoint', 'load_checkpoint', 'save_slim', 'Run', 'draw_pair',
-           'read_metrics', 'read_record', 'stop_request', 'make_step', 'set_rates', 'run_step', 'count_unusable',
-           'run_stage', 'run_stages', 'claim', 'train', 'plot_metrics']
+           'read_metrics', 'read_record', 'stop_request', 'keep_statistics', 'Replayed', 'make_step', 'set_rates',
+           'run_step', 'count_unusable', 'run_stage', 'run_stages', 'claim', 'train', 'plot_metrics']
 
 # %% ../nbs/07_training.ipynb #84271a8c
 import hashlib
@@ -28,7 +28,6 @@ from typing import Callable, Iterator
 import accelerate
 import numpy as np
 import torch
-import torch.nn.functional as F
 import torchvision
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
@@ -94,7 +93,6 @@ class Config:
     feature_scale: float = 1 / 12.75 # multiplies the features (Sec. 3.2)
     content_kind: str = "mse" # distance of the features: `mse` (Eq. 5) or `l1`
     pixel_weight: float = 0. # of a pixel loss beside the features (the paper: none)
-    coarse_weight: float = 0. # of a pixel loss between both pictures averaged down to the size of LR (the paper: none)
     adversarial: str = "bce" # `bce` (Eq. 2, 6) or `lsgan` (least squares)
     adversarial_weight: float = 1e-3 # of the adversarial term (Eq. 3)
     d_rate: float = 1. # D's learning rate, as a multiple of G's (the paper: the same)
@@ -188,7 +186,9 @@ class TrainState:
 
 # %% ../nbs/07_training.ipynb #40ab9957
 def _adam(model: nn.Module, config: Config) -> torch.optim.Adam:
-    return torch.optim.Adam(model.parameters(), betas=(config.beta1, 0.999), fused=next(model.parameters()).device.type in ("cuda", "cpu"))
+    device = next(model.parameters()).device
+    on_device = dict(lr=torch.tensor(0., device=device), capturable=True) if device.type == "cuda" else {} # a recorded step reads the rate there
+    return torch.optim.Adam(model.parameters(), betas=(config.beta1, 0.999), fused=device.type in ("cuda", "cpu"), **on_device)
 
 def new_state(
     config: Config, # sizes of the networks, Adam's beta1
@@ -307,18 +307,16 @@ def colour_shift(
 
 # %% ../nbs/07_training.ipynb #606012a2
 def content_loss(
-    config: Config, # its content, phi, feature_scale, content_kind, pixel_weight and coarse_weight
+    config: Config, # its content, phi, feature_scale, content_kind and pixel_weight
     vgg: VGGFeatures | None, # frozen; None where the content is the pixel loss
 ) -> Callable: # of `sr` and `hr`, both `(N, 3, H, W)` in [-1, 1]: a scalar
     "The content term of Eq. 3: Eq. 4 or Eq. 5."
     if config.content == "pixel": return lambda sr, hr: pixel_loss(sr.float(), hr)
     features = lambda x: vgg(to_unit(x)).float() * config.feature_scale
-    coarse = lambda x: F.avg_pool2d(x.float(), config.scale)
     def vgg_loss(sr, hr):
         with torch.no_grad(): target = features(hr)
         loss = feature_loss(features(sr), target, config.content_kind)
         if config.pixel_weight: loss = loss + config.pixel_weight * pixel_loss(sr.float(), hr)
-        if config.coarse_weight: loss = loss + config.coarse_weight * pixel_loss(coarse(sr), coarse(hr))
         return loss
     return vgg_loss
 
@@ -332,7 +330,7 @@ def update_ema(
 ) -> None:
     "Move `ema` towards `model`: parameters and BatchNorm statistics; counters are copied."
     decay = min(decay, (1 + step) / (10 + step))
-    old, new = list(ema.state_dict().values()), list(model.state_dict().values())
+    old, new = ([*network.parameters(), *network.buffers()] for network in (ema, model))
     floats = [(e, m) for e, m in zip(old, new) if e.is_floating_point()]
     get_ema_multi_avg_fn(decay)(*map(list, zip(*floats)), None)
     for e, m in zip(old, new):
@@ -490,8 +488,10 @@ def _record(run: Run) -> dict:
     "What train.json says of a run."
     versions = dict(python=platform.python_version(), torch=torch.__version__, torchvision=torchvision.__version__, accelerate=accelerate.__version__)
     return dict(config=asdict(run.config), seed=run.seed, photos=len(run.store), photos_digest=_photos_digest(run.store), skipped=run.store.skipped,
-        device=str(run.accelerator.device), precision=precision_name(run.accelerator), processes=run.accelerator.num_processes, compile=run.compile,
+        device=_name_of(run.accelerator.device), precision=precision_name(run.accelerator), processes=run.accelerator.num_processes, compile=run.compile,
         threads=torch.get_num_threads(), machine=platform.platform(), started=time.strftime("%Y-%m-%d %H:%M:%S"), versions=versions)
+
+def _name_of(device: torch.device) -> str: return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 def read_record(
     run, # a run folder
@@ -511,6 +511,51 @@ def stop_request() -> Iterator[Callable]: # a function: has the user asked to st
     finally:
         for number, handler in before.items(): signal.signal(number, handler)
 
+# %% ../nbs/07_training.ipynb #keepstat
+def keep_statistics(
+    state: TrainState, # its G and D
+    step: Callable, # an update that reports whether its gradient was `usable`
+) -> Callable: # the same update, after which BatchNorm's statistics are as before where it was not
+    "Undo what an unusable step has done to BatchNorm's running statistics, on the device."
+    statistics = [b for model in (state.g, state.d) if model is not None for b in model.buffers() if b.is_floating_point()]
+    def kept(*pair):
+        before = [b.clone() for b in statistics]
+        seen = step(*pair)
+        for b, old in zip(statistics, before): b.copy_(torch.where(seen["usable"], b, old))
+        return seen
+    return kept
+
+# %% ../nbs/07_training.ipynb #replcode
+class Replayed:
+    "A step on one CUDA device: called three times, then recorded, and from then on played back."
+    def __init__(self,
+        step: Callable, # of tensors on the device; gives a dict of such; it neither waits for the device nor decides by a number there
+    ):
+        self.step, self.calls, self.graph = step, 0, None
+
+    def __call__(self,
+        *given: Tensor, # of the same shapes in each call
+    ) -> dict: # what `step` gives
+        "Call the step, or play it back."
+        self.calls += 1
+        if self.calls <= 3: return self._beside(given)
+        if not self.graph: self._record(given)
+        for kept, x in zip(self.given, given): kept.copy_(x)
+        self.graph.replay()
+        return {key: x.clone() for key, x in self.returned.items()} # the next call overwrites them
+
+    def _beside(self, given: tuple) -> dict:
+        "An ordinary call, on a stream of its own: what autograd remembers of the default one could not be recorded."
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream): seen = self.step(*given)
+        torch.cuda.current_stream().wait_stream(stream)
+        return seen
+
+    def _record(self, given: tuple) -> None:
+        self.graph, self.given = torch.cuda.CUDAGraph(), [x.clone() for x in given]
+        with torch.cuda.graph(self.graph): self.returned = self.step(*self.given) # noted, not executed
+
 # %% ../nbs/07_training.ipynb #e7a990c7
 def make_step(
     run: Run, # config, accelerator, vgg
@@ -520,10 +565,16 @@ def make_step(
     config, accelerator = run.config, run.accelerator
     g, g_opt = _prepare(run, state.g, state.g_opt)
     if run.compile: g = torch.compile(g)
-    if state.stage == "srresnet": return lambda lr, hr: srresnet_step(accelerator, g, g_opt, lr, hr, config.clip, config.accumulate)
+    if state.stage == "srresnet": return _quick(run, state, lambda lr, hr: srresnet_step(accelerator, g, g_opt, lr, hr, config.clip, config.accumulate))
     d, d_opt = _prepare(run, state.d, state.d_opt)
     content = content_loss(config, run.vgg)
-    return lambda lr, hr: srgan_step(accelerator, g, d, g_opt, d_opt, lr, hr, content, config.adversarial, config.adversarial_weight, config.joint, state.step >= config.d_warmup, config.clip, config.accumulate)
+    turns = [_quick(run, state, lambda lr, hr, g_learns=g_learns: srgan_step(accelerator, g, d, g_opt, d_opt, lr, hr, content, config.adversarial, config.adversarial_weight, config.joint, g_learns, config.clip, config.accumulate)) for g_learns in (False, True)]
+    return lambda lr, hr: turns[state.step >= config.d_warmup](lr, hr)
+
+def _quick(run: Run, state: TrainState, step: Callable) -> Callable:
+    "`step` made safe, and on one CUDA device played back."
+    step = keep_statistics(state, step)
+    return Replayed(step) if run.accelerator.device.type == "cuda" and run.accelerator.num_processes == 1 else step
 
 def _prepare(run: Run, model: nn.Module, opt) -> tuple:
     if run.config.sync_batchnorm and run.accelerator.num_processes > 1: model = nn.SyncBatchNorm.convert_sync_batchnorm(model) # the same parameters, other layers
@@ -537,20 +588,18 @@ def set_rates(
 ) -> None:
     "Give each optimiser its learning rate."
     for name, (opt, _) in state.optimizers().items():
-        for group in opt.param_groups: group["lr"] = dict(g_opt=g_rate, d_opt=d_rate)[name]
+        rate = dict(g_opt=g_rate, d_opt=d_rate)[name]
+        for group in opt.param_groups: group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
 
 def run_step(
     run: Run, # what stays the same
     state: TrainState, # what changes
     one_step: Callable, # what make_step gave
 ) -> dict: # what it returns
-    "Draw the crops of a step, make the pair, update, average. A step without a usable gradient leaves BatchNorm's statistics as they were, too."
-    config, accelerator = run.config, run.accelerator
-    statistics = [b for model in (state.g, state.d) if model is not None for b in model.buffers() if b.is_floating_point()]
-    before = [b.clone() for b in statistics]
+    "Draw the crops of a step, make the pair, update, average."
+    accelerator = run.accelerator
     seen = one_step(*draw_pair(run, state.step, accelerator.process_index, accelerator.num_processes))
-    for b, old in zip(statistics, before): b.copy_(torch.where(seen["usable"], b, old))
-    update_ema(state.ema, state.g, config.ema, state.step)
+    update_ema(state.ema, state.g, run.config.ema, state.step)
     state.step += 1
     return seen
 
