@@ -1,12 +1,13 @@
-"""The training behind the weights that ship, laid out straight (their cards say how they really came about): SRResNet on pixels, then SRGAN-VGG54 from it, each judged at every checkpoint.
+"""The training behind the weights that ship, laid out straight (their cards say how they really came about): SRResNet on pixels, SRGAN-VGG54 from it, and that once more, slower and louder; each judged at every checkpoint.
 
     python recipes/release.py srresnet --photos DIR --eval DIR --runs DIR
     python recipes/release.py srgan --photos DIR --eval DIR --runs DIR --vgg FILE
+    python recipes/release.py fine --photos DIR --eval DIR --runs DIR --vgg FILE
 
 Called again it continues. On several GPUs: `accelerate launch recipes/release.py ...`. `recipes/release.sh` is all of it,
 from the check of the photographs to the cards.
 
-The run folders are RUNS/srresnet and RUNS/srgan; each also holds evaluations.jsonl, a line for every checkpoint with the
+The run folders are RUNS/srresnet, RUNS/srgan and RUNS/fine; each also holds evaluations.jsonl, a line for every checkpoint with the
 figures `srgan evaluate --perceptual` gives on Set5 and Set14, and keeps the averaged generator of each.
 """
 import json
@@ -29,7 +30,8 @@ SRRESNET = replace(PAPER, name="release", srresnet=Stage(40_000, rate=5e-4, sche
     crop=128, batch=32, log_every=100, save_every=1000)
 SRGAN = replace(PAPER, name="release", srresnet=Stage(), srgan=Stage(3000, rate=1e-4, warmup=50), beta1=0.5, feature_scale=1 / 40,
     pixel_weight=0.5, adversarial_weight=5e-2, joint=True, d_rate=2., d_warmup=300, log_every=100, save_every=200)
-STAGES = dict(srresnet=SRRESNET, srgan=SRGAN)
+FINE = replace(SRGAN, srgan=Stage(650, rate=3e-5, warmup=50), pixel_weight=0.25, adversarial_weight=0.1, d_rate=4., d_warmup=150, log_every=20, save_every=100)
+PARTS = dict(srresnet=("srresnet", SRRESNET, None), srgan=("srgan", SRGAN, "srresnet"), fine=("srgan", FINE, "srgan")) # the stage, its settings, and whose weights it starts from
 
 
 def evaluation(eval_dir: Path):
@@ -43,25 +45,24 @@ def evaluation(eval_dir: Path):
 
 
 def main(
-    stage: Annotated[Literal["srresnet", "srgan"], typer.Argument(help="Which weights to train; srgan starts from RUNS/srresnet.")],
+    part: Annotated[Literal["srresnet", "srgan", "fine"], typer.Argument(help="Which weights to train; srgan starts from RUNS/srresnet, fine from RUNS/srgan.")],
     photos: Annotated[Path, typer.Option(help="Photographs to train on.")],
     evaluate: Annotated[Path, typer.Option("--eval", help="The folder of Set5 and Set14, each with HR and LRbicx4.")],
     runs: Annotated[Path, typer.Option(help="Where the run folders are.")],
     vgg: Annotated[Optional[Path], typer.Option(help="VGG19 weights (safetensors); else torchvision downloads them.")] = None,
     init: Annotated[Optional[str], typer.Option(help="Start from these weights: a generator, a run, or a slim checkpoint.")] = None,
-    steps: Annotated[Optional[int], typer.Option(min=1, help="Length of the stage, instead of the recipe's.")] = None,
+    steps: Annotated[Optional[int], typer.Option(min=1, help="Length of the part, instead of the recipe's.")] = None,
     batch: Annotated[Optional[int], typer.Option(min=1, help="Crops a step, instead of the recipe's.")] = None,
     compile: Annotated[bool, typer.Option("--compile", help="Compile the generator; worth it on a GPU.")] = False,
 ):
-    config = STAGES[stage]
+    stage, config, before = PARTS[part]
     if steps: config = replace(config, **{stage: replace(getattr(config, stage), steps=steps)})
     if batch: config = replace(config, batch=batch)
-    run = runs / stage
+    run = runs / part
     resume = read_record(run) is not None
-    if stage == "srgan": init = init or runs / "srresnet"
-    train(config, photos, run, stage, init=init, vgg=vgg, resume=resume, compile=compile, on_save=evaluation(evaluate))
+    train(config, photos, run, stage, init=init or before and runs / before, vgg=vgg, resume=resume, compile=compile, on_save=evaluation(evaluate))
     done = int(read_tensors(run / "generator.safetensors", "generator")[0]["step"])
-    if done < getattr(config, stage).steps: sys.exit(f"{stage}: stopped after step {done}; the same command goes on") # so that release.sh does not
+    if done < getattr(config, stage).steps: sys.exit(f"{part}: stopped after step {done}; the same command goes on") # so that release.sh does not
 
 
 if __name__ == "__main__": typer.run(main)

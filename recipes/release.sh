@@ -20,10 +20,12 @@ python=${PYTHON:-python} launch=${LAUNCH:-${PYTHON:-python}}
 $python -c "import torch; from srgan_nb.metrics import lpips; lpips(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64))" # what judges every checkpoint: is it installed?
 $python "$here/tools/check_photos.py" "$photos" "$eval/Set5/HR" "$eval/Set14/HR"
 $launch "$here/recipes/release.py" srresnet --photos "$photos" --eval "$eval" --runs "$runs" ${OPTIONS:-}
-$launch "$here/recipes/release.py" srgan --photos "$photos" --eval "$eval" --runs "$runs" --vgg "$vgg" ${OPTIONS:-}
-# The mean of the last five checkpoints' generators, its BatchNorm measured anew and its mean colour set right.
-$python "$here/recipes/finish.py" --photos "$photos" -o "$runs/srgan" $(ls "$runs"/srgan/generator-srgan-*.safetensors | sort -V | tail -5)
+for part in srgan fine; do $launch "$here/recipes/release.py" $part --photos "$photos" --eval "$eval" --runs "$runs" --vgg "$vgg" ${OPTIONS:-}; done
+# The mean of the last four checkpoints' generators, its BatchNorm measured anew and its mean colour set right.
+$python "$here/recipes/finish.py" --photos "$photos" -o "$runs/fine" $(ls "$runs"/fine/generator-srgan-*.safetensors | sort -V | tail -4)
 $python "$here/tools/ship.py" "$runs/srresnet" srresnet --photos "$photos" --eval "$eval" \
   --bad-at "fine texture, which it smooths away; faces and text smaller than about ten pixels"
-$python "$here/tools/ship.py" "$runs/srgan" srgan --photos "$photos" --eval "$eval" \
-  --bad-at "anything that must be true: it invents texture; faces and text smaller than about ten pixels"
+for part in srgan fine; do # the second card tells of both
+  $python "$here/tools/ship.py" "$runs/$part" srgan --photos "$photos" --eval "$eval" $([ $part = srgan ] || echo --earlier "$here/srgan_nb/weights/srgan.json") \
+    --bad-at "anything that must be true: it invents texture; faces and text smaller than about ten pixels"
+done
