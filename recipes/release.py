@@ -31,7 +31,8 @@ SRRESNET = replace(PAPER, name="release", srresnet=Stage(40_000, rate=5e-4, sche
 SRGAN = replace(PAPER, name="release", srresnet=Stage(), srgan=Stage(3000, rate=1e-4, warmup=50), beta1=0.5, feature_scale=1 / 40,
     pixel_weight=0.5, adversarial_weight=5e-2, joint=True, d_rate=2., d_warmup=300, log_every=100, save_every=200)
 FINE = replace(SRGAN, srgan=Stage(650, rate=3e-5, warmup=50), pixel_weight=0.25, adversarial_weight=0.1, d_rate=4., d_warmup=150, log_every=20, save_every=100)
-PARTS = dict(srresnet=("srresnet", SRRESNET, None), srgan=("srgan", SRGAN, "srresnet"), fine=("srgan", FINE, "srgan")) # the stage, its settings, and whose weights it starts from
+PARTS = dict( # the stage, its settings, whose weights it starts from, and the seed of its crops: none draws another's (nor what finish.py draws by 1)
+    srresnet=("srresnet", SRRESNET, None, 0), srgan=("srgan", SRGAN, "srresnet", 2), fine=("srgan", FINE, "srgan", 3))
 
 
 def evaluation(eval_dir: Path):
@@ -55,12 +56,12 @@ def main(
     batch: Annotated[Optional[int], typer.Option(min=1, help="Crops a step, instead of the recipe's.")] = None,
     compile: Annotated[bool, typer.Option("--compile", help="Compile the generator; worth it on a GPU.")] = False,
 ):
-    stage, config, before = PARTS[part]
+    stage, config, before, seed = PARTS[part]
     if steps: config = replace(config, **{stage: replace(getattr(config, stage), steps=steps)})
     if batch: config = replace(config, batch=batch)
     run = runs / part
     resume = read_record(run) is not None
-    train(config, photos, run, stage, init=init or before and runs / before, vgg=vgg, resume=resume, compile=compile, on_save=evaluation(evaluate))
+    train(config, photos, run, stage, init=init or before and runs / before, vgg=vgg, resume=resume, seed=seed, compile=compile, on_save=evaluation(evaluate))
     done = int(read_tensors(run / "generator.safetensors", "generator")[0]["step"])
     if done < getattr(config, stage).steps: sys.exit(f"{part}: stopped after step {done}; the same command goes on") # so that release.sh does not
 

@@ -9,7 +9,7 @@
 # RUNS    where the run folders shall be
 #
 # PYTHON may name another interpreter, LAUNCH another way to start it: LAUNCH="accelerate launch --num_processes 4".
-# OPTIONS go to both stages: OPTIONS="--compile" on a GPU.
+# OPTIONS go to all three parts: OPTIONS="--compile" on a GPU.
 set -euo pipefail
 [ $# = 4 ] || { sed -n '2,/^set/p' "$0" | sed '$d'; exit 2; }
 photos=$1 eval=$2 vgg=$3 runs=$4
@@ -23,9 +23,9 @@ $launch "$here/recipes/release.py" srresnet --photos "$photos" --eval "$eval" --
 for part in srgan fine; do $launch "$here/recipes/release.py" $part --photos "$photos" --eval "$eval" --runs "$runs" --vgg "$vgg" ${OPTIONS:-}; done
 # The mean of the last four checkpoints' generators, its BatchNorm measured anew and its mean colour set right.
 $python "$here/recipes/finish.py" --photos "$photos" -o "$runs/fine" $(ls "$runs"/fine/generator-srgan-*.safetensors | sort -V | tail -4)
-$python "$here/tools/ship.py" "$runs/srresnet" srresnet --photos "$photos" --eval "$eval" \
-  --bad-at "fine texture, which it smooths away; faces and text smaller than about ten pixels"
-for part in srgan fine; do # the second card tells of both
-  $python "$here/tools/ship.py" "$runs/$part" srgan --photos "$photos" --eval "$eval" $([ $part = srgan ] || echo --earlier "$here/srgan_nb/weights/srgan.json") \
-    --bad-at "anything that must be true: it invents texture; faces and text smaller than about ten pixels"
-done
+ship() { $python "$here/tools/ship.py" "$@" --photos "$photos" --eval "$eval"; }
+invents="anything that must be true: it invents texture; faces and text smaller than about ten pixels"
+ship "$runs/srresnet" srresnet --bad-at "fine texture, which it smooths away; faces and text smaller than about ten pixels"
+ship "$runs/srgan" srgan --bad-at "$invents"
+ship "$runs/fine" srgan --bad-at "$invents" --earlier "$here/srgan_nb/weights/srgan.json" \
+  --note "The mean of the averaged generators of the last four checkpoints, BatchNorm measured anew, the mean colour shift over the training photographs taken off the last bias (recipes/finish.py)."

@@ -553,8 +553,9 @@ class Replayed:
         return seen
 
     def _record(self, given: tuple) -> None:
-        self.graph, self.given = torch.cuda.CUDAGraph(), [x.clone() for x in given]
-        with torch.cuda.graph(self.graph): self.returned = self.step(*self.given) # noted, not executed
+        graph, self.given = torch.cuda.CUDAGraph(), [x.clone() for x in given]
+        with torch.cuda.graph(graph): self.returned = self.step(*self.given) # noted, not executed
+        self.graph = graph # not before: a recording that failed is none
 
 # %% ../nbs/07_training.ipynb #e7a990c7
 def make_step(
