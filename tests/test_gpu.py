@@ -70,7 +70,7 @@ def test_automatic_means_cuda_and_bf16(tmp_path):
 def test_upscaling_gives_the_picture_the_cpu_gives(name):
     "In float32 to a level here and there; in bfloat16 nobody would see it."
     photo = sample_photos()["coffee"].resize((203, 151))
-    picture = lambda **options: np.asarray(Upscaler(name, **options)(photo)).astype(int)
+    picture = lambda **options: np.asarray(Upscaler.from_pretrained(name, **options)(photo)).astype(int)
     cpu, fp32, auto = picture(device="cpu", precision="fp32"), picture(device="cuda", precision="fp32"), picture()
     assert abs(fp32 - cpu).max() <= 3 and abs(fp32 - cpu).mean() < 0.1
     assert abs(auto - cpu).mean() < 1
