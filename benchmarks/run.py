@@ -84,6 +84,12 @@ def peak_mib() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (2**20 if sys.platform == "darwin" else 2**10)
 
 
+def warm_up() -> int:
+    "Calls that come first: on a GPU a step is played back from its fourth call on."
+    import torch
+    return 5 if torch.cuda.is_available() else 1
+
+
 def worker(pipe, threads: int, case: str, variant: str, argument) -> None:
     "Build one variant, then time one call whenever asked; None ends it."
     import torch
@@ -95,7 +101,7 @@ def worker(pipe, threads: int, case: str, variant: str, argument) -> None:
         run = make(case, variant, argument)
         work = None if case == "data" or "compiled" in variant else gigaflop(run)
     wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
-    for _ in range(5 if torch.cuda.is_available() else 1): run() # on a GPU a step is played back from its fourth call on
+    for _ in range(warm_up()): run()
     wait(); pipe.send(work)
     while (calls := pipe.recv()) is not None:
         start = time.perf_counter()
@@ -121,7 +127,8 @@ def in_turns(case: str, variants: tuple, argument, rounds: int, threads: int, ca
     for variant in variants:
         ours, theirs = spawn.Pipe()
         process = spawn.Process(target=worker, args=(theirs, threads, case, variant, argument))
-        process.start(); workers[variant] = ours, process, ours.recv()
+        process.start(); theirs.close() # or recv would wait for ever for a worker that died
+        workers[variant] = ours, process, ours.recv()
     times = {variant: [] for variant in variants}
     for _ in range(rounds):
         for variant, (pipe, *_) in workers.items(): pipe.send(calls); times[variant].append(pipe.recv())
@@ -196,10 +203,12 @@ def waiting_share(threads):
     from srgan_nb.data import PhotoStore, crop_batch, sample_photos
     torch.set_num_threads(threads)
     store, run = PhotoStore(sample_photos()), ours_step("srresnet", 16, "auto")
-    run(); drawing = whole = 0.
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    for _ in range(warm_up()): run()
+    wait(); drawing = whole = 0.
     for step in range(10):
         start = time.perf_counter(); crop_batch(store, 16, 0, step)
-        drawn = time.perf_counter(); run()
+        drawn = time.perf_counter(); run(); wait()
         drawing, whole = drawing + drawn - start, whole + time.perf_counter() - start
     yield dict(group="waiting", case="srresnet, batch 16", variant="auto", share=drawing / whole)
 

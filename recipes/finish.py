@@ -27,7 +27,7 @@ def averaged(files: list) -> Generator:
 
 
 def pairs_of(photos, crop: int, batch: int, batches: int):
-    "LR and HR of crops no training step of seed 0 draws."
+    "LR and HR of crops by a seed of their own: none of the recipe's parts draws by 1."
     store = PhotoStore(photos, crop)
     return (make_pair(crop_batch(store, batch, seed=1, step=step)) for step in range(batches))
 

@@ -331,9 +331,3 @@ def test_webgpu(launch, lost):
     found = studio.take(picture).enlarge().result()
     assert farthest(found, upscaler("srgan")(picture)) <= 1
     assert ("WebAssembly" if lost else "WebGPU") in studio.text("backend")
-
-
-def test_version_stands_once():
-    "The pinned version is named by the tool and nowhere else."
-    import try_assets
-    for path in [ROOT / ".ci/run", ROOT / ".github/workflows/docs.yml", ROOT / "tests/conftest.py", *(ROOT / "nbs/try").iterdir()]: assert try_assets.VERSION not in path.read_text(), path

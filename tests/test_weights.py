@@ -15,7 +15,7 @@ from srgan_nb.inference import Upscaler
 def card(name): return json.loads((BUNDLED / f"{name}.json").read_text())
 
 
-def test_something_ships(): assert "srresnet" in bundled_weights()
+def test_both_ship(): assert sorted(bundled_weights()) == ["srgan", "srresnet"]
 
 
 def test_size(): assert sum(path.stat().st_size for path in BUNDLED.glob("*.safetensors")) < 8_000_000

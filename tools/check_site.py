@@ -10,6 +10,7 @@ that load from elsewhere, and whatever the page `try` would load from elsewhere.
 hold, and keys and values in _quarto.yml that Quarto does not know.
 """
 import argparse
+import copy
 import json
 import posixpath
 import re
@@ -95,8 +96,10 @@ def check_alt(site: Site):
 def check_references(site: Site):
     if site.is_preview: return # the preview leaves all of them as text; the sources are checked instead
     for name, page in site.pages.items():
-        for tag in body(page).find_all(["pre", "code", "script", "style"]): tag.extract()
-        for label in REFERENCE.findall(body(page).get_text()) + re.findall(r"\?@?((?:fig|eq)-[\w-]+)", body(page).get_text()): yield f"{name}: @{label} is left as text"
+        prose = copy.copy(body(page))
+        for tag in prose.find_all(["pre", "code", "script", "style"]): tag.extract()
+        text = prose.get_text()
+        for label in REFERENCE.findall(text) + re.findall(r"\?@?((?:fig|eq)-[\w-]+)", text): yield f"{name}: @{label} is left as text"
 
 
 def check_pages(site: Site):

@@ -20,5 +20,5 @@ def served(folder: Path):
         def log_message(self, *_): pass
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    try: yield f"http://127.0.0.1:{server.server_port}"
+    finally: server.shutdown()

@@ -39,6 +39,8 @@ def credits(photos: Path, names: list) -> list:
 
 def card(run: Path, file: Path, photos: Path, eval_dir: Path, full: dict, shipped: dict, bad_at: str, note: str) -> dict:
     record, steps = read_record(run), read_metrics(run)
+    names = [name for path in find_photos(photos) if (name := path.relative_to(photos).as_posix()) not in record["skipped"]]
+    if len(names) != record["photos"]: raise SystemExit(f"{photos}: holds {len(names)} photographs, the run used {record['photos']}; give the folder it was trained on")
     with safe_open(run / "generator.safetensors", "pt") as made: about = made.metadata()
     return dict(
         licence="CC-BY-SA-4.0", sha256=hashlib.sha256(file.read_bytes()).hexdigest(), date=time.strftime("%Y-%m-%d"), storage="float16",
@@ -47,7 +49,7 @@ def card(run: Path, file: Path, photos: Path, eval_dir: Path, full: dict, shippe
         figures=shipped, figures_before_rounding_to_float16=full,
         figures_are="means over the set; x4, stored bicubic LR, Y of BT.601, 4 pixels shaved, 8 bits, float32; ssim_y: Wang's window; lpips: shift-tolerant, AlexNet, RGB",
         bad_at=bad_at, note=note,
-        data=credits(photos, [path.relative_to(photos).as_posix() for path in find_photos(photos)]))
+        data=credits(photos, names))
 
 
 HOW = ("steps", "hours", "date", "config", "seed", "precision", "hardware", "versions", "figures", "note", "earlier")
@@ -58,9 +60,13 @@ def continued(about: dict, earlier: dict) -> dict:
 
 
 def sum_hours(lines: list) -> float:
-    "Hours spent in the logged steps."
-    at = [0] + [line["step"] for line in lines]
-    return sum(line["seconds"] * (here - before) for line, before, here in zip(lines, at, at[1:])) / 3600
+    "Hours spent in the logged steps of all stages, checkpoints and their evaluations included."
+    hours = 0
+    for _, stage in groupby(lines, lambda line: line["stage"]): # each counts from 1
+        stage = list(stage)
+        at = [0] + [line["step"] for line in stage]
+        hours += sum(line["seconds"] * (here - before) for line, before, here in zip(stage, at, at[1:])) / 3600
+    return hours
 
 
 def main():
