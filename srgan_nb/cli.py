@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EXIT_CODES', 'app', 'Device', 'Precision', 'Compile', 'Quiet', 'Weights', 'HELD_OUT', 'main', 'plain_errors',
-           'photos_in', 'output_paths', 'is_clip', 'my_part', 'together', 'leave', 'upscale', 'train', 'pair_photos',
-           'score', 'evaluate_folder', 'evaluate', 'plot', 'compare', 'export', 'demo']
+           'places_of', 'photos_in', 'output_paths', 'is_clip', 'my_part', 'together', 'leave', 'upscale', 'train',
+           'pair_photos', 'score', 'evaluate_folder', 'evaluate', 'plot', 'compare', 'export', 'demo']
 
 # %% ../nbs/09_cli.ipynb #2a74b6c4
 import json
@@ -62,28 +62,34 @@ def plain_errors(
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    before = os.environ.get("TQDM_DISABLE", "")
+    before = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"
     try:
         with redirect_stdout(StringIO()): yield
-    finally: os.environ["TQDM_DISABLE"] = before
+    finally: os.environ.pop("TQDM_DISABLE") if before is None else os.environ.update(TQDM_DISABLE=before)
 
 # %% ../nbs/09_cli.ipynb #7b5ff260
-def photos_in(
+def places_of(
     given: list, # paths: files, folders, patterns with `*`, `?` or `[`, or `-` for stdin
     spool: Path, # a folder for what comes from stdin
-) -> list[Path]: # files
-    "What `given` stands for, in its order. Raises `ValueError` for a pattern that nothing matches, and what find_photos raises."
-    from srgan_nb.data import find_photos
-    found = []
+) -> list[Path]: # files and folders
+    "What `given` stands for, in its order. Raises `ValueError` for a pattern that nothing matches."
+    places = []
     for place in map(Path, given):
         if str(place) == "-":
-            (spool / "stdin").write_bytes(typer.get_binary_stream("stdin").read())
-            places = [spool / "stdin"]
-        else: places = [place] if place.exists() or not set("*?[") & set(str(place)) else [Path(name) for name in sorted(glob(str(place), recursive=True))]
-        if not places: raise ValueError(f"{place}: nothing matches")
-        found += [photo for path in places for photo in (find_photos(path) if path.is_dir() else [path])]
-    return found
+            place = spool / "stdin"
+            place.write_bytes(typer.get_binary_stream("stdin").read())
+        matches = [place] if place.exists() or not set("*?[") & set(str(place)) else [Path(name) for name in sorted(glob(str(place), recursive=True))]
+        if not matches: raise ValueError(f"{place}: nothing matches")
+        places += matches
+    return places
+
+def photos_in(
+    places: list, # files and folders, as `Path`
+) -> list[Path]: # files
+    "The files, and the photos in the folders. Raises what find_photos raises."
+    from srgan_nb.data import find_photos
+    return [photo for place in places for photo in (find_photos(place) if place.is_dir() else [place])]
 
 # %% ../nbs/09_cli.ipynb #c98c29ad
 def output_paths(
@@ -153,12 +159,12 @@ def _upscale_one(source: Path, target: Path, upscaler, overwrite: bool) -> None:
     except ImportError as error: raise ValueError(f"{source}: clips need the extra: pip install 'srgan-nb[video]' ({error})") from None
 
 # %% ../nbs/09_cli.ipynb #39bd3f55
-def _targets(photos: list, given: list, out: str, spool: Path) -> list:
+def _targets(photos: list, places: list, out: str, spool: Path) -> list:
     "Where results go; with -o - into `spool`, on their way to stdout."
     if out == "-" and len(photos) > 1: raise ValueError(f"-o - writes one picture to stdout, and there are {len(photos)}; give a folder")
     if out == "-" and is_clip(photos[0]): raise ValueError(f"{photos[0]}: -o - writes a picture; give a clip's result a name, such as large.mp4")
     if out == "-": return [spool / "stdout.png"]
-    if any(place.is_dir() for place in given): out = f"{out}/" # a folder in, a folder out, even if it holds one photo
+    if any(place.is_dir() for place in places): out = f"{out}/" # a folder in, a folder out, even if it holds one photo
     if len(photos) > 1 and Path(out).is_file(): raise ValueError(f"{out}: a file; {len(photos)} photos need a folder")
     if len(photos) > 1: Path(out).mkdir(parents=True, exist_ok=True)
     targets, sources = output_paths(photos, out), {os.path.realpath(photo): photo for photo in photos}
@@ -181,8 +187,9 @@ def upscale(
 ):
     "Make photos four times as wide and high."
     with plain_errors(quiet and out != "-"), tempfile.TemporaryDirectory() as spool:
-        photos = photos_in(photo, Path(spool))
-        targets = _targets(photos, photo, out, Path(spool))
+        places = places_of(photo, Path(spool))
+        photos = photos_in(places)
+        targets = _targets(photos, places, out, Path(spool))
         mine = my_part(list(zip(photos, targets)), device) # before the upscaler: it settles which GPU is this process's
         upscaler, failed = _upscaler(weights, scale, device=device, precision=precision, tile=tile, compile=compile), []
         for source, target in mine:
@@ -387,7 +394,6 @@ def _compare(weights: list, photo, box: tuple, out: Path, device: str) -> None:
     from srgan_nb.data import crop_to_multiple, degrade
     from srgan_nb.metrics import show_comparison
     from srgan_nb.utils import photo_to_tensor
-    if min(round((box[2] - box[0]) * photo.width / 8), round((box[3] - box[1]) * photo.height / 8)) < 1: raise ValueError(f"a box from {box[:2]} to {box[2:]} shows nothing of {photo.width} x {photo.height} pixels; give left, top, right, bottom, and a larger part")
     upscalers = {name: _upscaler(name, device=device, precision="fp32") for name in weights}
     scales = {name: upscaler.scale for name, upscaler in upscalers.items()}
     if len(set(scales.values())) > 1: raise ValueError(f"weights of several scales cannot be compared on one photo: {scales}")

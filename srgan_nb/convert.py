@@ -202,7 +202,8 @@ def recognise(
     tensors: dict, # a generator's state dict
 ) -> str: # a key of LAYOUTS
     "The layout whose names these are. Raises `ValueError` where there is none, with the closest."
-    closest = {name: _closest(layout, _plain(tensors))[2:] for name, layout in LAYOUTS.items()}
+    plain = _plain(tensors)
+    closest = {name: _closest(layout, plain)[2:] for name, layout in LAYOUTS.items()}
     name = min(closest, key=lambda name: sum(map(len, closest[name])))
     missing, unknown = closest[name]
     if missing or unknown: raise ValueError(f"these names are of no known layout ({', '.join(LAYOUTS)}). The closest is {name}; missing: {_few(missing)}; unknown: {_few(unknown)}")

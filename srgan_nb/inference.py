@@ -7,6 +7,7 @@ __all__ = ['PIXELS', 'STRIP', 'VIDEO_SUFFIXES', 'halo', 'render_halo', 'tiles', 
            'upscale_file', 'upscale_video', 'export_onnx']
 
 # %% ../nbs/08_inference.ipynb #3bb41c6d
+import copy
 import json
 import math
 import tempfile
@@ -102,7 +103,7 @@ STRIP = 8192 # LR pixels that go through `render` at once on a CPU: what its cac
 def _budget(device: torch.device) -> tuple: # pixels for `features`, pixels for `render`
     "What fits: constants on a CPU; on a GPU a quarter of the memory that is free, at a kilobyte a pixel for `features` and twenty for `render`."
     if device.type != "cuda": return PIXELS, STRIP
-    free = torch.cuda.mem_get_info(device)[0]
+    free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device) # PyTorch keeps freed memory for itself
     return free // 4 // 2**10, free // 4 // (20 * 2**10)
 
 # %% ../nbs/08_inference.ipynb #2c95a6e8
@@ -124,6 +125,10 @@ def _run(upscaler: "Upscaler", lr: Tensor, strip: int) -> Tensor:
         rows = max(strip // (len(lr) * lr.shape[-1]), 1)
         sr = in_tiles(lambda x: to_unit(upscaler.render(x).float()).clamp_(0, 1), maps, upscaler.scale, (rows, lr.shape[-1]), upscaler.render_halo)
     return sr.mul_(255).round_().byte() if in_8bit else sr
+
+def _run_if_it_fits(upscaler: "Upscaler", lr: Tensor, strip: int) -> Tensor:
+    try: return _run(upscaler, lr, strip)
+    except torch.OutOfMemoryError: raise ValueError(f"{upscaler.device} has no memory for a tile of {lr.shape[-1]} x {lr.shape[-2]} pixels; give a smaller --tile") from None
 
 # %% ../nbs/08_inference.ipynb #7c7452cb
 def _strips(upscaler: "Upscaler", photo: Image.Image) -> Iterator[Image.Image]:
@@ -149,7 +154,7 @@ def _spread(photo: Image.Image, reach: int = 4) -> Image.Image:
 class Upscaler:
     "A generator ready for pictures: placed, in eval mode, tiled where the picture is large."
     def __init__(self,
-        generator: Generator, # the network
+        generator: Generator, # the network itself, not a copy: put into eval mode, and moved to `device`
         device: str = "auto", # `auto`, `cpu`, `cuda` or `mps`
         precision: str = "auto", # `auto`, `fp32` or `bf16`
         tile: int | None = None, # side of a tile, LR pixels, without its halo; one at a time; None: what memory allows
@@ -174,17 +179,19 @@ class Upscaler:
     def bands(self,
         lr: Tensor, # `(N, 3, H, W)`, RGB, float in [0, 1] or uint8
     ) -> Iterator[Tensor]: # `(N, 3, scale*h, scale*W)` on the CPU, float32 in [0, 1], or uint8
-        "Super-resolve tensors band by band, from top to bottom, in as few tiles as memory allows."
+        "Super-resolve tensors band by band, from top to bottom, in as few tiles as memory allows. Raises `ValueError` for other tensors than these, and where the memory of a GPU holds no tile."
+        if lr.ndim != 4 or lr.shape[1] != 3 or not lr.numel(): raise ValueError(f"an upscaler takes RGB pictures of shape (N, 3, H, W), not {tuple(lr.shape)}; a single one is x[None]")
+        if lr.dtype not in (torch.float32, torch.uint8): raise ValueError(f"an upscaler takes float32 in [0, 1] or uint8, not {lr.dtype}")
         height, width = lr.shape[-2:]
         pixels, strip = _budget(self.device) # once a picture
         tile = (self.tile, self.tile) if self.tile else tile_shape(height, width, pixels // len(lr), self.halo)
         seen = math.prod(min(side + 2 * self.halo, whole) for side, whole in zip(tile, (height, width))) * len(lr)
-        return bands(lambda x: _run(self, x, strip), lr, self.scale, tile, self.halo, together=1 if self.tile else max(pixels // seen, 1))
+        return bands(lambda x: _run_if_it_fits(self, x, strip), lr, self.scale, tile, self.halo, together=1 if self.tile else max(pixels // seen, 1))
 
     def upscale(self,
         lr: Tensor, # `(N, 3, H, W)`, RGB, float in [0, 1] or uint8
     ) -> Tensor: # `(N, 3, scale*H, scale*W)` on the CPU, float32 in [0, 1], or uint8
-        "Super-resolve tensors: all bands in one."
+        "Super-resolve tensors: all bands in one. Raises what `bands` raises."
         return torch.cat(list(self.bands(lr)), -2)
 
     def __call__(self,
@@ -309,9 +316,9 @@ def export_onnx(
     target, # the file to write
 ) -> None:
     "Write an ONNX file: input `lr` `(n, 3, h, w)` and output `sr` `(n, 3, scale*h, scale*w)`, both float32 RGB in [0, 1], sizes free. Raises `ImportError` where the extra `[onnx]` is missing."
-    network = _InUnitRange(generator).eval().cpu()
+    network = _InUnitRange(copy.deepcopy(generator)).eval().cpu()
     free = {axis: torch.export.Dim.DYNAMIC for axis in (0, 2, 3)}
-    program = torch.onnx.export(network, (torch.rand(2, 3, 9, 11),), dynamo=True, input_names=["lr"], output_names=["sr"], dynamic_shapes=dict(lr=free), verbose=False)
+    program = torch.onnx.export(network, (torch.zeros(2, 3, 9, 11),), dynamo=True, input_names=["lr"], output_names=["sr"], dynamic_shapes=dict(lr=free), verbose=False)
     program.model.metadata_props.update(format="srgan_nb generator", architecture=json.dumps(generator.architecture), range="RGB [0, 1]")
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(target) as temporary: program.save(temporary)

@@ -7,15 +7,17 @@ __all__ = ['empirical_risk', 'minimax_value', 'discriminator_loss', 'perceptual_
            'adversarial_loss', 'total_variation_loss']
 
 # %% ../nbs/00_paper.ipynb #5efa0f50
+from typing import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 # %% ../nbs/00_paper.ipynb #ded28e68
 def empirical_risk(
-    loss: callable, # gives a scalar for one picture and its reference, such as pixel_loss
-    srs: Tensor, # super-resolved pictures G(I_LR): a batch `(N, C, H, W)`, or a list of N pictures of any sizes
-    hrs: Tensor, # their N references, picture by picture of the same shape
+    loss: Callable, # gives a scalar for one picture and its reference, such as pixel_loss
+    srs: Tensor | list, # super-resolved pictures G(I_LR): a batch `(N, C, H, W)`, or a list of N pictures of any sizes
+    hrs: Tensor | list, # their N references, picture by picture of the same shape
 ) -> Tensor: # scalar
     "Eq. 1: mean of `loss` over pictures. Raises `ValueError` where there are none or their numbers differ."
     if len(srs) != len(hrs) or len(srs) == 0:
@@ -41,7 +43,7 @@ def minimax_value(
     real_logits: Tensor, # D's logits for HR pictures, `(N, 1)`
     fake_logits: Tensor, # D's logits for super-resolved pictures, same shape
 ) -> Tensor: # scalar, at most 0; -2 ln 2 where D cannot tell
-    "Eq. 2: mean log D(HR) + mean log(1 - D(SR)). Raises `ValueError` where shapes differ."
+    "Eq. 2: mean log D(HR) + mean log(1 - D(SR)). Raises `ValueError` where shapes differ, or values are whole numbers or none."
     real, fake = _pair("minimax_value", real_logits, fake_logits)
     return F.logsigmoid(real).mean() + F.logsigmoid(-fake).mean()
 
@@ -54,7 +56,7 @@ def discriminator_loss(
     fake_logits: Tensor, # D's logits for super-resolved pictures, detached from G; same shape
     kind: str = "bce", # "bce": minus Eq. 2; "lsgan": half the sum of two squared errors
 ) -> Tensor: # scalar, at least 0
-    "What D minimises (Eq. 2). Raises `ValueError` where shapes differ or `kind` is unknown."
+    "What D minimises (Eq. 2). Raises `ValueError` where shapes differ, values are whole numbers or none, or `kind` is unknown."
     real, fake = _pair("discriminator_loss", real_logits, fake_logits)
     if kind == "bce":
         return F.softplus(-real).mean() + F.softplus(fake).mean()
@@ -68,7 +70,7 @@ def perceptual_loss(
     adversarial: Tensor, # scalar, adversarial_loss
     weight: float = 1e-3, # of the adversarial term (Eq. 3)
 ) -> Tensor: # scalar
-    "Eq. 3: content plus weighted adversarial loss, what G minimises. Raises `ValueError` where either is not a scalar."
+    "Eq. 3: content plus weighted adversarial loss, what G minimises. Raises `ValueError` where either is no scalar, or a whole number."
     if content.ndim or adversarial.ndim:
         raise ValueError(f"perceptual_loss got shapes {tuple(content.shape)} and {tuple(adversarial.shape)}; expected two scalars: reduce each loss first, with .mean()")
     return _wide("perceptual_loss", content) + weight * _wide("perceptual_loss", adversarial)
@@ -78,7 +80,7 @@ def pixel_loss(
     sr: Tensor, # super-resolved batch, `(N, 3, H, W)`, range [-1, 1] (Sec. 3.2)
     hr: Tensor, # reference, same shape and range
 ) -> Tensor: # scalar, squared units of [-1, 1]
-    "Eq. 4: mean squared error of the pixels. Raises `ValueError` where shapes differ or pixels are whole numbers."
+    "Eq. 4: mean squared error of the pixels. Raises `ValueError` where shapes differ, or pixels are whole numbers or none."
     sr, hr = _pair("pixel_loss", sr, hr)
     return (sr - hr).pow(2).mean()
 
@@ -88,7 +90,7 @@ def feature_loss(
     hr_features: Tensor, # phi_ij of the reference, same shape
     kind: str = "mse", # "mse": Eq. 5; "l1": mean absolute difference
 ) -> Tensor: # scalar
-    "Eq. 5: distance of two feature maps. Raises `ValueError` where shapes differ or `kind` is unknown."
+    "Eq. 5: distance of two feature maps. Raises `ValueError` where shapes differ, values are whole numbers or none, or `kind` is unknown."
     sr, hr = _pair("feature_loss", sr_features, hr_features)
     if kind == "mse":
         return (sr - hr).pow(2).mean()
@@ -101,7 +103,7 @@ def adversarial_loss(
     fake_logits: Tensor, # D's logits for super-resolved pictures, `(N, 1)`, attached to G
     kind: str = "bce", # "bce": -log D (Eq. 6); "lsgan": squared distance of the score from 1
 ) -> Tensor: # scalar, at least 0
-    "Eq. 6, as a mean over the batch: what G minimises to fool D. Raises `ValueError` where `kind` is unknown or logits are whole numbers."
+    "Eq. 6, as a mean over the batch: what G minimises to fool D. Raises `ValueError` where `kind` is unknown, or logits are whole numbers or none."
     fake = _wide("adversarial_loss", fake_logits)
     if kind == "bce":
         return F.softplus(-fake).mean()

@@ -13,25 +13,24 @@ import torch.nn.functional as F
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from .utils import enlarge, show_images, to_8bit, to_signed
+from .utils import as_floats, enlarge, show_images, to_8bit, to_signed
 
 # %% ../nbs/03_metrics.ipynb #e206a938
 def luminance(
     x: Tensor, # `(N, 3, H, W)`, RGB in [0, 1]
 ) -> Tensor: # `(N, 1, H, W)`, from 16/255 (black) to 235/255 (white)
     "The y-channel of Sec. 3.1: BT.601, studio range. Raises `ValueError` for whole numbers."
-    if not x.is_floating_point(): raise ValueError(f"a picture of {x.dtype} has no luminance here; give floats in [0, 1]: levels / 255")
-    weights = x.new_tensor([65.481, 128.553, 24.966]).view(1, 3, 1, 1)
+    weights = as_floats(x).new_tensor([65.481, 128.553, 24.966]).view(1, 3, 1, 1)
     return (16 + (weights * x).sum(1, keepdim=True)) / 255
 
 # %% ../nbs/03_metrics.ipynb #fa5c59a7
 def _wide(x: Tensor) -> Tensor:
     "In float64, of which Apple's GPUs have none."
-    return (x.detach().cpu() if x.device.type == "mps" else x.detach()).double()
+    x = as_floats(x).detach()
+    return (x.cpu() if x.device.type == "mps" else x).double()
 
 def _prepare(sr: Tensor, hr: Tensor, shave: int, channel: str) -> tuple[Tensor, Tensor]:
     if sr.shape != hr.shape or sr.ndim != 4 or sr.shape[1] != 3: raise ValueError(f"pictures of shape {tuple(sr.shape)} and {tuple(hr.shape)} cannot be compared; both must be (N, 3, H, W)")
-    if not (sr.is_floating_point() and hr.is_floating_point()): raise ValueError(f"pictures of {sr.dtype} and {hr.dtype} cannot be compared; give floats in [0, 1]: levels / 255")
     if not 0 <= 2 * shave < min(sr.shape[-2:]): raise ValueError(f"a border of {shave} pixels cannot be dropped from {tuple(sr.shape[-2:])}; give one from 0 to less than half the shorter side")
     if channel not in ("y", "rgb"): raise ValueError(f"channel {channel!r} is not one of y, rgb")
     pick = luminance if channel == "y" else lambda x: x
@@ -90,7 +89,6 @@ def grid_strength(
     window: int = 32, # side of the windows, pixels; a multiple of `period`
 ) -> Tensor: # `(N,)`, 8-bit levels: root mean square over the windows
     "How strong a pattern with this period is in Y, wherever in the picture. Raises `ValueError` where the picture is smaller than a window, the window holds no whole number of cells, or values are whole numbers."
-    if not x.is_floating_point(): raise ValueError(f"a picture of {x.dtype} cannot be measured; give floats in [0, 1]: levels / 255")
     if window % period: raise ValueError(f"windows of {window} pixels do not hold whole cells of {period}; choose a multiple of {period}")
     if min(x.shape[-2:]) < window + 2 * period: raise ValueError(f"a picture of {tuple(x.shape[-2:])} pixels holds no window of {window} and a margin of {period}; give a larger one")
     y = 255 * luminance(to_8bit(_wide(x)))
@@ -108,8 +106,9 @@ def show_comparison(
     box: tuple | None = None, # the part to show: left, top, right, bottom as fractions
     width: float = 2.6, # inches per picture
 ): # the matplotlib `Figure`
-    "LR, bicubic, `results`, HR beside each other; titles carry PSNR (Y, 4 px) of the whole picture."
+    "LR, bicubic, `results`, HR beside each other; titles carry PSNR (Y, 4 px) of the whole picture. Raises `ValueError` for a box without an LR pixel."
     if box: box = tuple(round(f * side) / side for f, side in zip(box, (lr.shape[-1], lr.shape[-2]) * 2)) # whole LR pixels
+    if box and (box[0] >= box[2] or box[1] >= box[3]): raise ValueError(f"the box holds no pixel of LR, which is {lr.shape[-1]} x {lr.shape[-2]}; give left, top, right, bottom, and a larger part")
     bicubic = enlarge(lr[None], hr.shape[-1] // lr.shape[-1])[0]
     scored = {f"{title}: {psnr(x[None], hr[None]).item():.2f} dB": x for title, x in (dict(bicubic=bicubic) | results).items()}
     return show_images(dict(LR=lr) | scored | dict(original=hr), box, width=width)

@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Callable, Iterator
 
@@ -49,7 +49,7 @@ from .vgg import VGGFeatures
 @dataclass(frozen=True)
 class Stage:
     "How long one stage of training lasts, and at which learning rate."
-    steps: int = 0 # updates of G
+    steps: int = 0 # updates; G's in all but the first `d_warmup`
     epochs: int = 0 # instead of `steps`: passes over the photos, turned into steps
     rate: float = 1e-4 # Adam's learning rate, at its highest
     schedule: str = "constant" # `constant`; `drop`: a tenth from half-way on (Sec. 3.2); `cosine`: down to a hundredth
@@ -110,7 +110,8 @@ class Config:
     def from_dict(cls,
         values: dict, # as `dataclasses.asdict` gives it, also by way of JSON
     ) -> "Config":
-        "The configuration that was written down."
+        "The configuration that was written down. Raises `ValueError` where it has settings that are unknown here."
+        if unknown := set(values) - {field.name for field in fields(cls)}: raise ValueError(f"settings of another version of srgan_nb: {', '.join(sorted(unknown))}; start a new run, with --init and the old one's folder")
         return cls(**values | dict(srresnet=Stage(**values["srresnet"]), srgan=Stage(**values["srgan"]), phi=tuple(values["phi"])))
 
     @property
@@ -185,10 +186,11 @@ class TrainState:
         return dict(g_opt=(self.g_opt, self.g)) | (dict(d_opt=(self.d_opt, self.d)) if self.d is not None else {})
 
 # %% ../nbs/07_training.ipynb #40ab9957
-def _adam(model: nn.Module, config: Config) -> torch.optim.Adam:
+def _adam(model: nn.Module, config: Config, rate: float) -> torch.optim.Adam:
     device = next(model.parameters()).device
-    on_device = dict(lr=torch.tensor(0., device=device), capturable=True) if device.type == "cuda" else {} # a recorded step reads the rate there
-    return torch.optim.Adam(model.parameters(), betas=(config.beta1, 0.999), fused=device.type in ("cuda", "cpu"), **on_device)
+    cuda = device.type == "cuda"
+    lr = torch.tensor(rate, device=device) if cuda else rate # a recorded step reads it there
+    return torch.optim.Adam(model.parameters(), lr, betas=(config.beta1, 0.999), fused=cuda or device.type == "cpu", capturable=cuda)
 
 def new_state(
     config: Config, # sizes of the networks, Adam's beta1
@@ -197,14 +199,15 @@ def new_state(
     device: torch.device, # where the networks shall live
     start: dict | None = None, # the tensors to start from, by network: `g`, `ema`, `d`; at random where one is not named
 ) -> TrainState: # at step 0
-    "Networks and optimisers at the beginning of a stage."
+    "Networks and optimisers at the beginning of a stage, at the stage's rate; `set_rates` is for its schedule."
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         place = lambda model: model.to(device, memory_format=torch.channels_last)
         g, ema = (place(Generator(**config.architecture)) for _ in range(2))
         d = place(Discriminator(config.d_channels)) if stage == "srgan" else None
     ema.load_state_dict(g.state_dict()); ema.eval().requires_grad_(False)
-    state = TrainState(stage, 0, g, ema, _adam(g, config), d, d and _adam(d, config))
+    rate = getattr(config, stage).rate
+    state = TrainState(stage, 0, g, ema, _adam(g, config, rate), d, d and _adam(d, config, rate * config.d_rate))
     for name, tensors in (start or {}).items(): state.models()[name].load_state_dict(tensors)
     return state
 
@@ -271,7 +274,7 @@ def srgan_step(
     g_learns: bool = True, # False: D's turn only
     clip: float = 0., # as for learn, of each network
     slices: int = 1, # into how many `lr` and `hr` are cut
-) -> dict: # losses, D's mean probabilities, the colour shift, and whether all gradients were `usable`, as tensors on the device
+) -> dict: # losses, the mean sigmoids of D's answers (with `bce` probabilities), the colour shift, and whether all gradients were `usable`, as tensors on the device
     "One update of D, then one of G (k = 1, Sec. 3.2)."
     parts = in_slices(slices, lr, hr)
     def draw(lr):
@@ -387,7 +390,7 @@ def load_checkpoint(
     config: Config, # the run's; its networks must be those of the file
     device: torch.device, # where the networks shall live
 ) -> TrainState: # as it was when saved
-    "Read a checkpoint. Raises `ValueError` where the file is not one, is broken or holds other networks."
+    "Read a checkpoint, and set PyTorch's global random state to what it was then. Raises `ValueError` where the file is not one, is broken or holds other networks."
     about, tensors = read_tensors(path, "checkpoint")
     state = new_state(config, about["stage"], 0, device)
     state.step = int(about["step"])
@@ -702,9 +705,9 @@ def _start_from(init, config: Config, stage: str) -> dict:
     generator = load_generator(init)
     if generator.architecture != config.architecture: raise ValueError(f"{init}: holds a generator of {generator.architecture}; configuration {config.name!r} asks for {config.architecture}")
     start = _from_average(generator)
-    if not str(init).endswith(".safetensors"): return start
-    about, tensors = read_tensors(init, "generator", "slim checkpoint")
-    if "slim" in about["format"] and about["stage"] == stage: start |= {name: tensors_under(tensors, f"{name}.") for name in ("g", "d") if tensors_under(tensors, f"{name}.")}
+    if "slim" not in generator.about.get("format", "") or generator.about["stage"] != stage: return start
+    _, tensors = read_tensors(init, "slim checkpoint")
+    start |= {name: part for name in ("g", "d") if (part := tensors_under(tensors, f"{name}."))}
     if "d" in start and (width := len(start["d"]["features.0.weight"])) != config.d_channels: raise ValueError(f"{init}: holds a discriminator of {width} channels; configuration {config.name!r} asks for {config.d_channels}")
     return start
 
@@ -739,6 +742,7 @@ def _train_claimed(run: Run, stages: tuple, start: dict | None, resume: bool, as
     run.accelerator.init_trackers("srgan_nb", _flat(asdict(run.config)))
     try: run_stages(run, stages, start, found)
     except (OSError, SafetensorError) as error: raise OSError(f"{run.folder}: {error}. {_last_whole(run)}put right what is wrong and go on with --resume") from error
+    except torch.OutOfMemoryError as error: raise ValueError(f"{run.folder}: a batch of {run.config.batch} does not fit into the memory of {run.accelerator.device}; go on with --resume and --accumulate 2 (or more), or a smaller --batch") from error
 
 # %% ../nbs/07_training.ipynb #5a71df63
 def _check_networks(folder: Path, begun: Config, asked: Config) -> None:
@@ -832,17 +836,17 @@ def plot_metrics(
     for key, label in dict(p_real="photographs", p_fake="G's pictures").items(): _curve(axes[2], lines, "srgan", key, label)
     _curve(axes[3], lines, "srgan", "shift", "largest channel")
     axes[0].set(title="content loss", ylabel="loss", yscale="log"); axes[1].set(title="adversarial losses", ylabel="loss")
-    axes[2].set(title="D says: a photograph", ylabel="mean probability", ylim=(0, 1)); axes[3].set(title="colour shift", ylabel="8-bit levels")
+    axes[2].set(title="D says: a photograph", ylabel="sigmoid of D's answer", ylim=(0, 1)); axes[3].set(title="colour shift", ylabel="8-bit levels")
     for axis in axes: axis.set_xlabel("step of the stage"); axis.legend(fontsize=8) if axis.lines else axis.text(0.5, 0.5, "not yet", ha="center", transform=axis.transAxes)
     return figure
 
 def _curve(axis, lines, stage, key, label):
-    "The logged values, faint, and their running mean: single batches differ by what is on the photos."
+    "The logged values, faint, and the mean of the last nine: single batches differ by what is on the photos."
     points = [(line["step"], line[key]) for line in lines if line["stage"] == stage and line.get(key) is not None]
     if not points: return
     steps, values = map(np.array, zip(*points))
     window, finite = np.ones(min(9, len(values))), np.isfinite(values)
-    total, count = (np.convolve(x, window, "same") for x in (np.where(finite, values, 0), finite.astype(float)))
+    total, count = (np.convolve(x, window)[:len(x)] for x in (np.where(finite, values, 0), finite.astype(float))) # of what came before, nothing of what comes
     smooth = np.where(finite, total / np.maximum(count, 1), np.nan)
     color = axis.plot(steps, values, alpha=0.25)[0].get_color()
     axis.plot(steps, smooth, color=color, label=label)

@@ -61,6 +61,8 @@ def test_patterns_and_folders_by_pattern(srgan, photos, weights, tmp_path):
     assert {path.name for path in (tmp_path / "all").iterdir()} == {path.name for path in photos.iterdir()} | {"dot.png"}
     result = srgan("upscale", tmp_path / "*.jpg", "-o", tmp_path / "none/", "--weights", weights)
     assert result.exit_code == 1 and "nothing matches" in result.stderr
+    srgan("upscale", tmp_path / "photos-*", "-o", tmp_path / "one", "--weights", weights) # one folder, holding one photo
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["dot.png"]
 
 
 def test_json_on_stdout_is_nothing_but_json(srgan, photos, weights):
@@ -120,6 +122,8 @@ def test_networks_of_one_name_are_all_drawn(srgan, photos, weights, tmp_path, mo
     for name in names: name.parent.mkdir(); name.write_bytes(weights.read_bytes())
     assert srgan("compare", *names, "--photo", photos / "coffee.png", "--box", 0, 0, 1, 1, "-o", tmp_path / "compare.png").exit_code == 0
     assert seen == list(map(str, names))
+    empty = srgan("compare", names[0], "--photo", photos / "coffee.png", "--box", 0.5, 0, 0.501, 1, "-o", tmp_path / "empty.png")
+    assert empty.exit_code == 1 and "no pixel of LR" in empty.stderr
 
 
 @pytest.mark.parametrize("side", [3, 12])

@@ -14,7 +14,7 @@ from srgan_nb.data import sample_photos
 from srgan_nb.training import TINY, Stage, train
 
 from check_photos import copies
-from ship import credits
+from ship import credits, sum_hours
 
 
 @pytest.mark.parametrize("disguise", [
@@ -49,6 +49,11 @@ def test_a_photograph_without_a_licence_is_named(tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps([dict(file="a.png", source="here", licence="CC0")]))
     assert credits(tmp_path, ["a.png"]) == [dict(source="here", licence="CC0", photos=["a.png"])]
     with pytest.raises(SystemExit, match="does not name b.JPG"): credits(tmp_path, ["a.png", "b.JPG"])
+
+
+def test_hours_of_both_stages_are_counted():
+    lines = [dict(stage=stage, step=step, seconds=3.6) for stage, step in (("srresnet", 500), ("srresnet", 1000), ("srgan", 100))]
+    assert sum_hours(lines) == pytest.approx(1.1)
 
 
 def test_a_stopped_stage_is_no_success(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ import torch
 from conftest import HERE, same_tensors, timeless
 from srgan_nb.data import sample_photos
 from srgan_nb.generator import read_tensors
-from srgan_nb.training import TINY, Stage, checkpoints, read_metrics, read_record, save_slim, train
+from srgan_nb.training import TINY, Config, Stage, checkpoints, new_state, read_metrics, read_record, save_slim, train
 
 CONFIG = replace(TINY, srresnet=Stage(8), srgan=Stage(8), n_blocks=1, channels=8, d_channels=4, crop=32, batch=4, save_every=2, log_every=1)
 
@@ -35,13 +35,13 @@ def test_resumed_run_equals_the_whole_one(whole, tmp_path, stage, newest):
 
 def test_slim_checkpoint_starts_where_the_run_stood(whole, tmp_path):
     "G, its average and D, to the precision of float16; for the other stage the average alone."
-    save_slim(whole, tmp_path / "slim.safetensors")
-    slim, checkpoint = (read_tensors(path, kind)[1] for path, kind in ((tmp_path / "slim.safetensors", "slim checkpoint"), (checkpoints(whole)[0], "checkpoint")))
+    save_slim(whole, tmp_path / "slim.any") # the name does not matter
+    slim, checkpoint = (read_tensors(path, kind)[1] for path, kind in ((tmp_path / "slim.any", "slim checkpoint"), (checkpoints(whole)[0], "checkpoint")))
     assert {key.split(".")[0] for key in slim} == {"g", "ema", "d"}
-    more = train(replace(CONFIG, srgan=Stage(1, rate=1e-12)), sample_photos(), tmp_path / "more", stage="srgan", init=tmp_path / "slim.safetensors", **HERE)
+    more = train(replace(CONFIG, srgan=Stage(1, rate=1e-12)), sample_photos(), tmp_path / "more", stage="srgan", init=tmp_path / "slim.any", **HERE)
     went_on = read_tensors(checkpoints(more)[0], "checkpoint")[1]
     for key in (key for key in slim if key.endswith("weight")): assert torch.allclose(went_on[key], checkpoint[key], atol=2e-3), key
-    before = train(replace(CONFIG, srresnet=Stage(1, rate=1e-12)), sample_photos(), tmp_path / "before", stage="srresnet", init=tmp_path / "slim.safetensors", **HERE)
+    before = train(replace(CONFIG, srresnet=Stage(1, rate=1e-12)), sample_photos(), tmp_path / "before", stage="srresnet", init=tmp_path / "slim.any", **HERE)
     assert torch.allclose(read_tensors(checkpoints(before)[0], "checkpoint")[1]["g.tail.weight"], checkpoint["ema.tail.weight"], atol=1e-3)
 
 
@@ -92,6 +92,20 @@ def test_a_slim_checkpoint_with_another_discriminator_is_refused(whole, tmp_path
     save_slim(whole, tmp_path / "slim.safetensors")
     with pytest.raises(ValueError, match="discriminator of 4 channels"): train(replace(CONFIG, d_channels=8), sample_photos(), tmp_path / "run", "srgan", init=tmp_path / "slim.safetensors", **HERE)
     assert not (tmp_path / "run").exists()
+
+
+def test_settings_of_another_version_are_named():
+    with pytest.raises(ValueError, match="another version.*made_up"): Config.from_dict(asdict(CONFIG) | dict(made_up=1))
+
+
+def test_optimisers_begin_at_the_rate_of_the_stage():
+    state = new_state(replace(CONFIG, srgan=Stage(1, rate=3e-4), d_rate=2.), "srgan", 0, torch.device("cpu"))
+    assert (state.g_opt.param_groups[0]["lr"], state.d_opt.param_groups[0]["lr"]) == (3e-4, 6e-4)
+
+
+def test_too_little_memory_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr("srgan_nb.training.run_stages", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    with pytest.raises(ValueError, match="--accumulate"): train(CONFIG, sample_photos(), tmp_path / "run", **HERE)
 
 
 def test_demo_upscales_and_trains(srgan, tmp_path, monkeypatch):
