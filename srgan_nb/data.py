@@ -95,7 +95,7 @@ CACHE = Path("~/.cache/srgan_nb") # where decoded photos go that do not fit into
 def _on_disk(named: list, folder: Path) -> Iterator[tuple]:
     "What `_decoded` gives, from a file in `folder` that is made where it is missing."
     folder = folder.expanduser(); folder.mkdir(parents=True, exist_ok=True)
-    stamps = [(name, path.stat().st_size, path.stat().st_mtime_ns, os.access(path, os.R_OK)) if path.is_file() else (name,) for name, path in named]
+    stamps = [(name, str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns, os.access(path, os.R_OK)) if path.is_file() else (name,) for name, path in named]
     key = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:16]
     pixels, index = folder / f"{key}.pixels", folder / f"{key}.json"
     made = lambda: index.is_file() and pixels.is_file()

@@ -274,6 +274,16 @@ def test_a_cache_whose_pixels_are_gone_is_made_anew(photos, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(before, after.pixels)) and len(after) == len(before) > 0
 
 
+def test_folders_that_look_alike_have_caches_of_their_own(tmp_path):
+    "The same names, sizes and times, as an archive that resets times leaves them."
+    for folder, colour in dict(dark="black", light="white").items():
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (40, 40), colour).save(tmp_path / folder / "a.bmp")
+        os.utime(tmp_path / folder / "a.bmp", (0, 0))
+    dark, light = (PhotoStore(tmp_path / folder, 32, cache=tmp_path / "cache").pixels[0].max() for folder in ("dark", "light"))
+    assert (dark, light) == (0, 255)
+
+
 def test_processes_of_one_machine_share_the_memory(photos, monkeypatch):
     "Photos that fit into half of what is free once do not fit eight times."
     size = sum(pixels.nbytes for pixels in PhotoStore(photos, 32).pixels)
