@@ -19,8 +19,7 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
-from srgan_nb.generator import read_tensors
-from srgan_nb.training import PAPER, Stage, read_record, train
+from srgan_nb.training import PAPER, Stage, is_finished, read_record, train
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 from ship import figures
@@ -62,8 +61,7 @@ def main(
     run = runs / part
     resume = read_record(run) is not None
     train(config, photos, run, stage, init=init or before and runs / before, vgg=vgg, resume=resume, seed=seed, compile=compile, on_save=evaluation(evaluate))
-    done = int(read_tensors(run / "generator.safetensors", "generator")[0]["step"])
-    if done < getattr(config, stage).steps: sys.exit(f"{part}: stopped after step {done}; the same command goes on") # so that release.sh does not
+    if not is_finished(run): sys.exit(f"{part}: stopped; the same command goes on") # so that release.sh does not
 
 
 if __name__ == "__main__": typer.run(main)

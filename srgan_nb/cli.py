@@ -18,6 +18,7 @@ from datetime import timedelta
 from glob import glob
 from io import StringIO
 from itertools import count
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Iterator, Literal, Optional
 
@@ -225,7 +226,7 @@ def train(
     init: Annotated[Optional[str], typer.Option(help="Weights for the generator to start from.")] = None,
     vgg: Annotated[Optional[Path], typer.Option(help="VGG19 weights (safetensors); else torchvision downloads them where they are needed.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of crops and initial weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of crops and initial weights.")] = 0,
     device: Device = "auto",
     precision: Annotated[Optional[Literal["auto", "fp32", "bf16"]], typer.Option(help="auto: bf16 where the hardware gains by it; auto if not given, or with --resume what the run was last asked for.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse to start where any photo cannot be used.")] = False,
@@ -244,6 +245,7 @@ def train(
         config = replace(config, **{name: value for name, value in given.items() if value is not None})
         training.train(config, data, out, stage, init=init, vgg=vgg, resume=resume, seed=seed, device=device, precision=precision, compile=compile, strict=strict, cache=cache, lr_dir=lr_dir, track=track)
         leave()
+        if not training.is_finished(out): raise typer.Exit(1) # it was asked to stop, and has said so
         if _first(): typer.echo(f"{out}: generator.safetensors is ready; try: srgan upscale PHOTO -o OUT.png --weights {out}")
 
 # %% ../nbs/09_cli.ipynb #b795a7d3
@@ -345,7 +347,7 @@ def _check_report(file: Path) -> None:
 
 def _as_json(report: dict) -> str:
     "JSON knows no infinity, which is the PSNR of equal pictures: it becomes null."
-    finite = lambda figures: {key: None if value == float("inf") else value for key, value in figures.items()}
+    finite = lambda figures: {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in figures.items()}
     return json.dumps(report | dict(mean=finite(report["mean"]), images=list(map(finite, report["images"]))), indent=1, allow_nan=False)
 
 def _row(image: dict) -> str:
@@ -367,8 +369,11 @@ def plot(
 
 def _save_figure(figure, path: Path) -> None:
     import matplotlib.pyplot as plt
+    from srgan_nb.utils import atomic_path
+    if path.is_dir() or not path.suffix: raise ValueError(f"{path}: give a picture's name, such as curves.png")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100); plt.close(figure)
+    with atomic_path(path) as temporary: figure.savefig(temporary, dpi=100)
+    plt.close(figure)
 
 # %% ../nbs/09_cli.ipynb #f8486f48
 @app.command(epilog=_examples("srgan compare srresnet srgan -o compare.png", "srgan compare srgan run/ --photo face.png --box 0.3 0.2 0.6 0.5 -o face-compare.png"))

@@ -101,7 +101,9 @@ def _on_disk(named: list, folder: Path) -> Iterator[tuple]:
     made = lambda: index.is_file() and pixels.is_file()
     if not made():
         with FileLock(folder / f"{key}.lock"): # of several processes one decodes, the others wait
-            if not made(): _write_cache(named, pixels, index)
+            if not made():
+                for left in folder.glob(f".{key}-*"): left.unlink() # by a process that was killed
+                _write_cache(named, pixels, index)
     whole, start = np.asarray(np.memmap(pixels, np.uint8, "r")), 0
     for name, shape, problem in json.loads(index.read_text()):
         end = start + int(np.prod(shape)) if shape else start
@@ -130,9 +132,10 @@ def _fit_in_memory(named: list, share: float = 0.5) -> bool:
     "Whether all photos, decoded, take less than `share` of the memory that is free. Paths only; unreadable ones take none."
     room = share * _free_memory() / int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     for _, photo in named:
+        if not Path(photo).is_file(): continue
         try:
             with Image.open(photo) as image: room -= 3 * image.width * image.height
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError): continue
+        except Exception: continue # open_photo will say what is wrong with it
         if room < 0: return False
     return True
 

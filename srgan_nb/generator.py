@@ -9,6 +9,7 @@ __all__ = ['BUNDLED', 'MODEL_CARD', 'ResidualBlock', 'upsample_block', 'TailConv
 
 # %% ../nbs/04_generator.ipynb #1cec41b3
 import json
+import re
 import zlib
 from importlib.resources import files
 from pathlib import Path
@@ -198,7 +199,8 @@ def _read_generator(path) -> Generator:
     try:
         generator = Generator(**json.loads(about["architecture"]))
         generator.load_state_dict({key: t.float() if t.is_floating_point() else t for key, t in tensors.items()})
-    except (RuntimeError, KeyError, TypeError, ValueError) as error: raise ValueError(f"{path}: does not fit its own architecture, {about.get('architecture')}: {error}") from None
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error: raise ValueError(f"{path}: does not fit its own architecture, {about.get('architecture')}: {error}") from None
+    if not all(t.isfinite().all() for t in generator.parameters()): raise ValueError(f"{path}: holds weights that are no numbers; take an earlier checkpoint of that run")
     generator.about = about
     return generator.eval()
 
@@ -264,8 +266,8 @@ def load_generator(
     if path.is_file(): return _read_generator(path)
     if (path / "generator.safetensors").is_file(): return _read_generator(path / "generator.safetensors")
     if path.is_dir() and not (path / "config.json").is_file(): raise ValueError(f"{path}: a folder with neither generator.safetensors (a run) nor config.json (save_pretrained)")
-    if not path.is_dir() and (str(name).count("/") != 1 or path.suffix in (".safetensors", ".pt", ".pth")): raise ValueError(f"{name}: no such weights; give {', '.join([*bundled_weights(), 'a file'])}, a run folder or a hub id like owner/name")
+    if not path.is_dir() and (not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(name)) or path.suffix in (".safetensors", ".pt", ".pth")): raise ValueError(f"{name}: no such weights; give {', '.join([*bundled_weights(), 'a file'])}, a run folder or a hub id like owner/name")
     # the hub mixin's own method, for OnHub's leads here
     try: return super(OnHub, Generator).from_pretrained(name, strict=True, **kwargs).eval()
-    except (RuntimeError, SafetensorError) as error: raise ValueError(f"{name}: model.safetensors is damaged, or does not fit the architecture in config.json: {error}") from None
     except OSError as error: raise OSError(f"{name}: can be neither read on this machine nor had from the hub: {error}") from None
+    except (RuntimeError, SafetensorError, ValueError, TypeError, AttributeError) as error: raise ValueError(f"{name}: config.json or model.safetensors is damaged, or they do not fit each other: {error}") from None

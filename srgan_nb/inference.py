@@ -209,7 +209,9 @@ class Upscaler:
 def _profile(photo: Image.Image) -> bytes | None:
     "The colour profile, where it is one for the channels that `photo` has; a profile's bytes 16 to 19 name them."
     profile = photo.info.get("icc_profile") or b""
-    return profile if profile[16:20] == (b"RGB " if photo.mode.startswith("RGB") else b"GRAY") else None
+    length = int.from_bytes(profile[:4], "big") # some writers pad, some cut
+    whole = 128 < length <= len(profile) and profile[16:20] == (b"RGB " if photo.mode.startswith("RGB") else b"GRAY")
+    return profile[:length] if whole else None
 
 def _stream_png(upscaler: "Upscaler", photo: Image.Image, target: Path) -> None:
     "Write the result for a picture without transparency as a PNG; a folder beside `target` takes the pixels until then."
@@ -221,7 +223,7 @@ def _stream_png(upscaler: "Upscaler", photo: Image.Image, target: Path) -> None:
         imwrite(raw, map(np.asarray, _strips(upscaler, photo)), shape=shape, dtype=np.uint8, photometric="rgb" if photo.mode == "RGB" else "minisblack",
                 rowsperstrip=upscaler.scale, bigtiff=True, metadata=None, iccprofile=_profile(photo))
         try: pyvips.Image.tiffload(raw, access="sequential").pngsave(str(target), filter="all")
-        except pyvips.Error as error: raise OSError(f"{target.parent}: the PNG cannot be written; is the disk full? ({error})") from None
+        except pyvips.Error as error: raise OSError(error) from None
 
 def _can_stream(target: Path) -> bool:
     "Whether libvips is here, and takes a file of this name: it wants UTF-8."
@@ -237,12 +239,13 @@ def _check_places(source: Path, target: Path, overwrite: bool) -> None:
     if target.exists() and source.exists() and target.samefile(source): raise ValueError(f"{target}: is the source itself; choose another name")
     _refuse_existing(target, overwrite)
 
-_KEEPS_ALPHA, _LONGEST = {"PNG", "TIFF", "WEBP", "AVIF", "JPEG2000"}, dict(JPEG=65500, WEBP=16383) # pixels a side
+_KEEPS_ALPHA = {"PNG", "TIFF", "WEBP", "AVIF", "JPEG2000"}
+_LONGEST = dict(PNG=2**31 - 1, TIFF=2**31 - 1, JPEG=65500, WEBP=16383, AVIF=32768, JPEG2000=2**31 - 1, BMP=2**31 - 1, PPM=2**31 - 1, TGA=65535, GIF=65535) # the formats that hold photographs, and the pixels a side they can be read with
 
 def _check_format(target: Path, form: str, source: Path, photo: Image.Image, scale: int) -> None:
     if photo.mode.endswith("A") and form not in _KEEPS_ALPHA: raise ValueError(f"{target}: {form} cannot hold the transparency of {source}; use .png")
     side = scale * max(photo.size)
-    if side > _LONGEST.get(form, side): raise ValueError(f"{target}: {form} holds {_LONGEST[form]} pixels a side, and the result has {side}; use .png")
+    if side > _LONGEST[form]: raise ValueError(f"{target}: {form} holds {_LONGEST[form]} pixels a side, and the result has {side}; use .png")
 
 def upscale_file(
     source, # a picture file
@@ -253,14 +256,16 @@ def upscale_file(
     "Super-resolve one file into another, which is whole or absent. Raises `FileExistsError`, `ValueError` for a format that cannot hold the picture, and what `open_photo` raises."
     source, target = Path(source), Path(target)
     form = Image.registered_extensions().get(target.suffix.lower())
-    if form not in Image.SAVE: raise ValueError(f"{target}: no format has the suffix {target.suffix!r}; use .png, .jpg, .webp or .tif")
+    if form not in _LONGEST or form not in Image.SAVE: raise ValueError(f"{target}: no format for photographs has the suffix {target.suffix!r}; use .png, .jpg, .webp or .tif")
     _check_places(source, target, overwrite)
     photo = open_photo(source)
     _check_format(target, form, source, photo, upscaler.scale)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(target) as temporary:
-        if form == "PNG" and not photo.mode.endswith("A") and _can_stream(temporary): _stream_png(upscaler, photo, temporary)
-        else: upscaler(photo).save(temporary, form, icc_profile=_profile(photo))
+    try:
+        with atomic_path(target) as temporary:
+            if form == "PNG" and not photo.mode.endswith("A") and _can_stream(temporary): _stream_png(upscaler, photo, temporary)
+            else: upscaler(photo).save(temporary, form, icc_profile=_profile(photo))
+    except OSError as error: raise OSError(f"{target}: cannot be written; is the disk full? ({error})") from None
 
 # %% ../nbs/08_inference.ipynb #33fb7045
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi"}

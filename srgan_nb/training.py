@@ -7,8 +7,8 @@ __all__ = ['PAPER', 'BLOG', 'TINY', 'PRESETS', 'STAGES', 'Stage', 'learning_rate
            'make_accelerator', 'precision_name', 'warn', 'TrainState', 'new_state', 'in_slices', 'learn',
            'srresnet_step', 'srgan_step', 'colour_shift', 'content_loss', 'update_ema', 'state_tensors',
            'load_state_tensors', 'checkpoints', 'save_checkpoint', 'load_checkpoint', 'save_slim', 'Run', 'draw_pair',
-           'read_metrics', 'read_record', 'stop_request', 'keep_statistics', 'Replayed', 'make_step', 'set_rates',
-           'run_step', 'count_unusable', 'run_stage', 'run_stages', 'claim', 'train', 'plot_metrics']
+           'read_metrics', 'read_record', 'is_finished', 'stop_request', 'keep_statistics', 'Replayed', 'make_step',
+           'set_rates', 'run_step', 'count_unusable', 'run_stage', 'run_stages', 'claim', 'train', 'plot_metrics']
 
 # %% ../nbs/07_training.ipynb #84271a8c
 import hashlib
@@ -42,7 +42,7 @@ from .data import PhotoStore, crop_batch, draw_crops, lr_batch, make_pair
 from .discriminator import Discriminator
 from .generator import Generator, load_generator, read_tensors, save_generator, tensors_under, write_tensors
 from .losses import adversarial_loss, discriminator_loss, feature_loss, perceptual_loss, pixel_loss
-from .utils import atomic_path, c_function, enlarge, pick_device, pick_precision, progress, to_unit
+from .utils import atomic_path, c_function, enlarge, pick_device, pick_precision, progress, sweep, to_unit
 from .vgg import VGGFeatures
 
 # %% ../nbs/07_training.ipynb #56864ea1
@@ -186,6 +186,8 @@ class TrainState:
         return dict(g_opt=(self.g_opt, self.g)) | (dict(d_opt=(self.d_opt, self.d)) if self.d is not None else {})
 
 # %% ../nbs/07_training.ipynb #40ab9957
+_SEEDING = threading.Lock() # PyTorch has one random state for all threads
+
 def _adam(model: nn.Module, config: Config, rate: float) -> torch.optim.Adam:
     device = next(model.parameters()).device
     cuda = device.type == "cuda"
@@ -200,7 +202,7 @@ def new_state(
     start: dict | None = None, # the tensors to start from, by network: `g`, `ema`, `d`; at random where one is not named
 ) -> TrainState: # at step 0
     "Networks and optimisers at the beginning of a stage, at the stage's rate; `set_rates` is for its schedule."
-    with torch.random.fork_rng(devices=[]):
+    with _SEEDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         place = lambda model: model.to(device, memory_format=torch.channels_last)
         g, ema = (place(Generator(**config.architecture)) for _ in range(2))
@@ -442,10 +444,23 @@ class Run:
         "Write checkpoint, generator (EMA) and sample picture."
         if not self.accelerator.is_main_process: return
         save_checkpoint(self.folder, state, self.config, self.seed)
-        with atomic_path(self.folder / "generator.safetensors") as temporary:
-            save_generator(state.ema, temporary, stage=state.stage, step=state.step, config=self.config.name)
-        with atomic_path(self.folder / "samples" / f"{state.stage}-{state.step:07d}.png") as temporary: _draw_samples(self, state.ema, temporary)
-        if self.on_save: self.on_save(self.folder, state.stage, state.step)
+        _publish(self, state)
+
+# %% ../nbs/07_training.ipynb #3a4a5fec
+def _sample(run: Run, state: TrainState) -> Path: return run.folder / "samples" / f"{state.stage}-{state.step:07d}.png"
+
+def _publish(run: Run, state: TrainState) -> None:
+    "Write generator and sample picture, and tell `on_save`."
+    with atomic_path(run.folder / "generator.safetensors") as temporary:
+        save_generator(state.ema, temporary, stage=state.stage, step=state.step, config=run.config.name)
+    with atomic_path(_sample(run, state)) as temporary: _draw_samples(run, state.ema, temporary)
+    if run.on_save: run.on_save(run.folder, state.stage, state.step)
+
+def _is_published(run: Run, state: TrainState) -> bool:
+    "False where the run was killed between its checkpoint and what is made of it."
+    try: about, _ = read_tensors(run.folder / "generator.safetensors", "generator")
+    except (OSError, ValueError): return False
+    return (about["stage"], int(about["step"])) == (state.stage, state.step) and _sample(run, state).is_file()
 
 # %% ../nbs/07_training.ipynb #307a95fe
 def draw_pair(
@@ -470,9 +485,14 @@ def _draw_samples(run: Run, ema: Generator, path) -> None:
 def read_metrics(
     run, # a run folder
 ) -> list[dict]: # one dict per logged step
-    "The lines of metrics.jsonl. A line that a full disk cut off is left out."
+    "The lines of metrics.jsonl. What a full disk or a crash has damaged is left out."
     path = Path(run) / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")] if path.is_file() else []
+    return [values for line in path.read_text().splitlines() if (values := _logged(line))] if path.is_file() else []
+
+def _logged(line: str) -> dict | None:
+    try: values = json.loads(line)
+    except ValueError: return None
+    return values if isinstance(values, dict) and {"stage", "step"} <= values.keys() else None
 
 def _place(line) -> tuple: return STAGES.index(line["stage"]), line["step"]
 
@@ -499,17 +519,30 @@ def _name_of(device: torch.device) -> str: return f"{device} ({torch.cuda.get_de
 def read_record(
     run, # a run folder
 ) -> dict | None: # None where there is no run
-    "train.json: how a run was begun, or last resumed."
+    "train.json: how a run was begun, or last resumed. Raises `ValueError` where it is damaged."
     path = Path(run) / "train.json"
-    return json.loads(path.read_text()) if path.is_file() else None
+    if not path.is_file(): return None
+    try: return json.loads(path.read_text())
+    except ValueError as error: raise ValueError(f"{path}: damaged ({error}); start a new run, with --init {run} if generator.safetensors is whole") from None
+
+def is_finished(
+    run, # a run folder
+) -> bool: # False where the run was stopped on the way
+    "Whether the last stage that was asked for has all its steps."
+    record, newest = read_record(run), checkpoints(run)
+    config = Config.from_dict(record["config"])
+    lengths = {name: getattr(config, name).length(record["photos"], config.batch) for name in STAGES if record["stage"] in (name, "both")}
+    stage, steps = [item for item in lengths.items() if item[1]][-1]
+    return bool(newest) and newest[0].stem.split("-")[1] == stage and int(newest[0].stem.split("-")[-1]) >= steps
 
 # %% ../nbs/07_training.ipynb #aa987c54
 @contextmanager
 def stop_request() -> Iterator[Callable]: # a function: has the user asked to stop?
-    "Turn Ctrl-C and SIGTERM into a question the loop asks after each step, so that no step is cut in two."
+    "Turn Ctrl-C, SIGTERM and a lost terminal (SIGHUP) into a question the loop asks after each step, so that no step is cut in two."
     asked = []
     if threading.current_thread() is not threading.main_thread(): yield lambda: False; return # Python allows handlers in the main thread only
-    before = {number: signal.signal(number, lambda *_: asked.append(True)) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) and signal.getsignal(number) != signal.SIG_IGN] # nohup ignores SIGHUP, Windows has none
+    before = {number: signal.signal(number, lambda *_: asked.append(True)) for number in numbers}
     try: yield lambda: bool(asked)
     finally:
         for number, handler in before.items(): signal.signal(number, handler)
@@ -684,7 +717,9 @@ def run_stages(
         steps = getattr(run.config, name).length(len(run.store), run.config.batch)
         if not steps: continue
         state = found if found and found.stage == name else new_state(run.config, name, run.seed, run.accelerator.device, start)
-        if state.step >= steps: run.accelerator.print(f"{name}: all {steps} steps are done")
+        if state.step >= steps:
+            run.accelerator.print(f"{name}: all {steps} steps are done")
+            if run.accelerator.is_main_process and not _is_published(run, state): _publish(run, state)
         else: run.accelerator.print(f"{name}: step {state.step} to {steps} on {run.accelerator.device}, {len(run.store)} photos, {precision_name(run.accelerator)}")
         if not run_stage(run, state): return run.accelerator.print(f"stopped after step {state.step} of {name}; go on with --resume")
         start = _from_average(state.ema)
@@ -706,7 +741,8 @@ def _start_from(init, config: Config, stage: str) -> dict:
     if generator.architecture != config.architecture: raise ValueError(f"{init}: holds a generator of {generator.architecture}; configuration {config.name!r} asks for {config.architecture}")
     start = _from_average(generator)
     if "slim" not in generator.about.get("format", "") or generator.about["stage"] != stage: return start
-    _, tensors = read_tensors(init, "slim checkpoint")
+    path = Path(init)
+    _, tensors = read_tensors(path / "generator.safetensors" if path.is_dir() else path, "slim checkpoint")
     start |= {name: part for name in ("g", "d") if (part := tensors_under(tensors, f"{name}."))}
     if "d" in start and (width := len(start["d"]["features.0.weight"])) != config.d_channels: raise ValueError(f"{init}: holds a discriminator of {width} channels; configuration {config.name!r} asks for {config.d_channels}")
     return start
@@ -737,6 +773,7 @@ def _train_claimed(run: Run, stages: tuple, start: dict | None, resume: bool, as
     if found and STAGES.index(found.stage) > STAGES.index(stages[-1]): raise ValueError(f"{run.folder}: stands at step {found.step} of {found.stage}, past {stages[-1]}; go on with --stage {found.stage}, or start a new run with --init {run.folder}")
     if run.accelerator.is_main_process:
         (run.folder / "samples").mkdir(exist_ok=True)
+        sweep(run.folder); sweep(run.folder / "samples")
         with atomic_path(run.folder / "train.json") as temporary: temporary.write_text(json.dumps(_record(run) | asked, indent=1))
         if resume: _cut_metrics(run, found)
     run.accelerator.init_trackers("srgan_nb", _flat(asdict(run.config)))
@@ -752,12 +789,15 @@ def _check_networks(folder: Path, begun: Config, asked: Config) -> None:
 def _check_settings(config: Config) -> None:
     if config.scale not in (2, 4, 8): raise ValueError(f"a scale of {config.scale}: give 2, 4 or 8")
     if config.crop % config.scale: raise ValueError(f"a crop of {config.crop} is no multiple of {config.scale}")
-    counts = {name: getattr(config, name) for name in ("batch", "accumulate", "log_every", "save_every")}
+    counts = {name: getattr(config, name) for name in ("batch", "accumulate", "log_every", "save_every", "channels", "d_channels")}
     if min(counts.values()) < 1: raise ValueError(f"{counts}: give at least 1 of each")
+    if not (0 <= config.beta1 < 1 and 0 <= config.ema <= 1): raise ValueError(f"beta1 {config.beta1}, ema {config.ema}: means that decay want factors from 0 to 1, and beta1 less than 1")
     if config.content not in ("vgg", "pixel"): raise ValueError(f"content {config.content!r} is not one of vgg, pixel")
     none = torch.zeros(1)
     feature_loss(none, none, config.content_kind); adversarial_loss(none, config.adversarial) # know their kinds
-    for stage in (config.srresnet, config.srgan): learning_rate(stage, 0, 1) # knows its schedules
+    for stage in (config.srresnet, config.srgan):
+        if min(stage.steps, stage.epochs, stage.rate) < 0: raise ValueError(f"{stage}: nothing of it can be negative")
+        learning_rate(stage, 0, 1) # knows its schedules
 
 def _check_shares(config: Config, accelerator: Accelerator) -> None:
     world = accelerator.num_processes
@@ -789,13 +829,13 @@ def train(
     if resume and not record: raise ValueError(f"{folder} holds no run to resume (no train.json)")
     if resume:
         config, seed, precision = config or Config.from_dict(record["config"]), record["seed"], precision or record.get("asked_precision")
-        if stage in (None, record.get("stage")): stage, init = record.get("stage"), init or record.get("init")
+        stage, init = stage or record.get("stage"), init or record.get("init")
     stage, precision = stage or "both", precision or "auto"
     if stage not in (*STAGES, "both"): raise ValueError(f"stage {stage!r} is not one of {', '.join(STAGES)}, both")
     if not config: raise ValueError("give a configuration; only a resumed run has one")
     _check_settings(config)
     stages = STAGES if stage == "both" else (stage,)
-    if seed < 0: raise ValueError(f"a seed of {seed}: give 0 or more")
+    if not 0 <= seed < 2**63: raise ValueError(f"a seed of {seed}: give one from 0 to 2**63 - 1")
     if "srgan" in stages and config.crop < 16: raise ValueError(f"a crop of {config.crop}: D needs at least 16 pixels; give more, or train --stage srresnet only")
     if isinstance(data, (str, Path)) and folder.resolve().is_relative_to(Path(data).resolve()):
         raise ValueError(f"{folder} lies inside the photos' folder {data}, so its sample pictures would become photos; choose a run folder outside")

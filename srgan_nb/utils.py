@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['pick_device', 'cpu_name', 'gains_by_bf16', 'pick_precision', 'set_seed', 'as_floats', 'to_signed', 'to_unit',
            'to_8bit', 'to_photo_mode', 'open_photo', 'photo_to_8bit', 'photo_to_tensor', 'tensor_to_photo', 'enlarge',
-           'atomic_path', 'c_function', 'progress', 'show_images', 'slider']
+           'atomic_path', 'sweep', 'c_function', 'progress', 'show_images', 'slider']
 
 # %% ../nbs/01_utils.ipynb #7a65594b
 import base64
@@ -13,7 +13,7 @@ import ctypes
 import os
 import platform
 import random
-import struct
+import re
 import uuid
 from contextlib import contextmanager
 from html import escape
@@ -124,6 +124,13 @@ def _upright(image: Image.Image) -> Image.Image:
     turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
     return image if turn is None else image.transpose(turn)
 
+def _known_depth(image: Image.Image) -> Image.Image:
+    "Refuse what Pillow hands on as 16 bits and is not: 12 bits, signed numbers, white as zero."
+    tags = getattr(image, "tag_v2", {}) # TIFF's: 258 bits, 262 what 0 means, 339 kind of number
+    if image.mode.startswith("I") and tags and (tags.get(258, (16,))[0] != 16 or tags.get(262) == 0 or tags.get(339, (1,))[0] != 1):
+        raise ValueError("its whole numbers are not 16 bits from black to white; save it with 8 or 16 bits first")
+    return image
+
 def open_photo(
     source, # path, binary file object, or an `Image` already open, which is not turned
 ) -> Image.Image: # mode L, LA, RGB or RGBA, 8 bits a channel; a file's upright
@@ -131,13 +138,13 @@ def open_photo(
     if isinstance(source, Image.Image): return to_photo_mode(source)
     name = source if isinstance(source, (str, Path)) else getattr(source, "name", "picture")
     if isinstance(source, (str, Path)) and not Path(source).is_file():
-        raise FileNotFoundError(f"{source}: " + ("is a folder, not a photo" if Path(source).is_dir() else "no such file"))
+        raise FileNotFoundError(f"{source}: " + ("is a folder, not a photo" if Path(source).is_dir() else "no regular file; pipe it in, by the name -" if Path(source).exists() else "no such file"))
     try:
-        with Image.open(source) as image: return to_photo_mode(_upright(image))
+        with Image.open(source) as image: return to_photo_mode(_upright(_known_depth(image)))
     except PermissionError: raise PermissionError(f"{name}: may not be read") from None
     except UnidentifiedImageError: raise ValueError(f"{name}: not a picture in a format Pillow knows") from None
     except Image.DecompressionBombError: raise ValueError(f"{name}: has more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels, or says so, which Pillow takes for an attack; cut it or make it smaller first") from None
-    except (OSError, SyntaxError, ValueError, EOFError, TypeError, struct.error) as error: raise ValueError(f"{name}: cannot be decoded: {error}") from None
+    except Exception as error: raise ValueError(f"{name}: cannot be decoded: {error}") from None # Pillow's decoders raise whatever befalls them
 
 # %% ../nbs/01_utils.ipynb #302e6aeb
 def photo_to_8bit(
@@ -180,6 +187,13 @@ def atomic_path(
         with open(temporary, "rb+") as file: os.fsync(file.fileno())
         os.replace(temporary, path)
     finally: temporary.unlink(missing_ok=True)
+
+def sweep(
+    folder, # that no other process writes to just now
+) -> None:
+    "Delete what writers that were killed have left: atomic_path's temporary files, and those of safetensors."
+    for path in Path(folder).iterdir():
+        if re.fullmatch(r"\..+-[0-9a-f]{8}(\.\w+)?|\.tmp\w{6}", path.name) and path.is_file(): path.unlink()
 
 # %% ../nbs/01_utils.ipynb #b40f6d19
 def c_function(

@@ -1,19 +1,23 @@
 "Bad input gets one clear line, never a traceback, and nothing half-written; unusual input works."
 import json
 import os
+import struct
 import subprocess
 import sys
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngImageFile
 from safetensors.torch import save_file
 
 from conftest import disc
-from srgan_nb.generator import Generator
+from srgan_nb.generator import Generator, load_generator, save_generator
 from srgan_nb.inference import Upscaler, upscale_video
+from srgan_nb.utils import open_photo
 
 
 
@@ -47,6 +51,61 @@ def test_broken_photos_are_named_and_the_others_done(srgan, photos, tmp_path, we
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["astronaut.png", "chelsea.png", "coffee.png"]
     errors = result.stderr.strip().splitlines()
     assert len(errors) == 2 and "half.jpg" in errors[0] and "truncated" in errors[0] and "text.jpg" in errors[1]
+
+
+def test_decoders_may_raise_what_they_like(srgan, photos, tmp_path, weights, monkeypatch):
+    "Pillow's AVIF decoder raises RuntimeError, others NotImplementedError or AttributeError."
+    load = PngImageFile.load
+    def picky(self):
+        if Path(self.filename).name == "broken.png": raise RuntimeError("Decoding of color planes failed")
+        return load(self)
+    monkeypatch.setattr(PngImageFile, "load", picky)
+    (photos / "broken.png").write_bytes((photos / "coffee.png").read_bytes())
+    result = srgan("upscale", photos, "-o", tmp_path / "out", "--weights", weights)
+    assert result.exit_code == 1 and "broken.png: cannot be decoded: Decoding of color planes failed" in result.stderr
+    assert (tmp_path / "out/coffee.png").is_file()
+
+
+@pytest.mark.parametrize("changes", [{258: 12, 279: 24}, {262: 0}, {339: 2}], ids=["12 bits", "white is zero", "signed"])
+def test_other_depths_are_refused_rather_than_guessed(tmp_path, changes):
+    "A TIFF of 4 x 4 pixels by hand: its tags, then its pixels."
+    tags = {256: 4, 257: 4, 258: 16, 259: 1, 262: 1, 273: 134, 277: 1, 278: 4, 279: 32, 339: 1} | changes
+    entries = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in tags.items())
+    (tmp_path / "a.tif").write_bytes(struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + bytes(range(32)))
+    assert Image.open(tmp_path / "a.tif").mode.startswith("I")
+    with pytest.raises(ValueError, match="not 16 bits from black to white"): open_photo(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("padding", [3, -3])
+def test_a_profile_of_the_wrong_length_spoils_nothing(srgan, photos, tmp_path, weights, padding):
+    "One that is padded goes along without its padding, one that is cut stays behind."
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.open(photos / "coffee.png").convert("RGB").save(photos / "a.jpg", icc_profile=profile + b"xyz" if padding > 0 else profile[:padding])
+    assert srgan("upscale", photos / "a.jpg", "-o", tmp_path / "large.png", "--weights", weights).exit_code == 0
+    assert Image.open(tmp_path / "large.png").info.get("icc_profile") == (profile if padding > 0 else None)
+
+
+@pytest.mark.parametrize("name", ["large.ico", "large.pdf", "large"])
+def test_formats_that_hold_no_photograph_are_refused(srgan, photos, tmp_path, weights, name):
+    result = srgan("upscale", photos / "coffee.png", "-o", tmp_path / name, "--weights", weights)
+    assert result.exit_code == 1 and "use .png" in result.stderr and not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("name", ["./typo", "../typo", "typo/", "~/typo"])
+def test_a_mistyped_run_is_no_hub_id(name):
+    with pytest.raises(ValueError, match="no such weights"): load_generator(name)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    generator = Generator(1, 4)
+    torch.nn.init.constant_(generator.tail.bias, float("nan"))
+    save_generator(generator, tmp_path / "nan.safetensors")
+    with pytest.raises(ValueError, match="no numbers"): load_generator(tmp_path / "nan.safetensors")
+
+
+def test_figures_need_a_name_with_a_format(srgan, tmp_path):
+    result = srgan("compare", "srgan", "-o", tmp_path / "figure")
+    assert result.exit_code == 1 and "picture's name" in result.stderr and list(tmp_path.iterdir()) == []
 
 
 def test_photos_smaller_than_the_crop(srgan, photos, tmp_path):

@@ -1,6 +1,7 @@
 "The recipe of the shipped weights: its guard against training on evaluation pictures, and its order of work."
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -60,8 +61,8 @@ def test_a_stopped_stage_is_no_success(tmp_path, monkeypatch):
     "Or release.sh would go on to the next one."
     sys.path.insert(0, str(ROOT / "recipes"))
     import release
-    monkeypatch.setattr(release, "train", lambda config, photos, run, stage, **options: train(replace(TINY, srresnet=Stage(2), n_blocks=1, channels=8, crop=32), sample_photos(), run, stage, device="cpu", precision="fp32"))
-    with pytest.raises(SystemExit, match="stopped after step 2"): release.main("srresnet", tmp_path, tmp_path, tmp_path / "runs", steps=3)
+    monkeypatch.setattr(release, "train", lambda config, photos, run, stage, **options: train(replace(TINY, srresnet=Stage(9), n_blocks=1, channels=8, crop=32, save_every=1), sample_photos(), run, stage, device="cpu", precision="fp32", on_save=lambda *_: signal.raise_signal(signal.SIGINT)))
+    with pytest.raises(SystemExit, match="srresnet: stopped"): release.main("srresnet", tmp_path, tmp_path, tmp_path / "runs", steps=3)
 
 
 @pytest.mark.skipif("SRGAN_EVAL" not in os.environ, reason="SRGAN_EVAL is not set: no evaluation pictures")

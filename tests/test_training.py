@@ -11,10 +11,11 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
+import srgan_nb.training as training
 from conftest import HERE, same_tensors, timeless
 from srgan_nb.data import sample_photos
 from srgan_nb.generator import read_tensors
-from srgan_nb.training import TINY, Config, Stage, checkpoints, new_state, read_metrics, read_record, save_slim, train
+from srgan_nb.training import TINY, Config, Stage, checkpoints, is_finished, new_state, read_metrics, read_record, save_slim, train
 
 CONFIG = replace(TINY, srresnet=Stage(8), srgan=Stage(8), n_blocks=1, channels=8, d_channels=4, crop=32, batch=4, save_every=2, log_every=1)
 
@@ -85,13 +86,48 @@ def test_a_resumed_run_remembers_what_it_was_asked_for(whole, tmp_path):
         train(replace(CONFIG, srgan=Stage(steps)), sample_photos(), run, resume=True, device="cpu")
         assert asked() == before
     train(replace(CONFIG, srgan=Stage(5)), sample_photos(), run, "both", resume=True, **HERE)
-    assert asked() == dict(stage="both", init=None, precision="fp32", asked_precision="fp32")
+    assert asked() == dict(stage="both", init=str(whole), precision="fp32", asked_precision="fp32")
 
 
 def test_a_slim_checkpoint_with_another_discriminator_is_refused(whole, tmp_path):
     save_slim(whole, tmp_path / "slim.safetensors")
     with pytest.raises(ValueError, match="discriminator of 4 channels"): train(replace(CONFIG, d_channels=8), sample_photos(), tmp_path / "run", "srgan", init=tmp_path / "slim.safetensors", **HERE)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["save_generator", "_draw_samples"])
+def test_a_run_that_ends_while_it_writes_its_generator_is_made_whole(whole, tmp_path, monkeypatch, name):
+    "The last checkpoint stands, what is made of it does not: --resume makes it, without a step."
+    def full(*_, **about):
+        if not about or about["stage"] == "srgan" and about["step"] == 8: raise OSError("no room")
+        return saved(*_, **about)
+    saved, config = getattr(training, name), replace(CONFIG, save_every=8) if name == "_draw_samples" else CONFIG
+    monkeypatch.setattr(training, name, full)
+    with pytest.raises(OSError, match="no room"): train(config, sample_photos(), tmp_path / "run", "both" if name == "save_generator" else "srresnet", **HERE)
+    monkeypatch.setattr(training, name, saved)
+    (tmp_path / "run/.checkpoint-srgan-8-0123abcd.safetensors").touch() # of a writer that was killed
+    run = train(None, sample_photos(), tmp_path / "run", resume=True, **HERE)
+    assert is_finished(run) and list((run / "samples").glob("*-0000008.png")) and not list(run.glob(".checkpoint*"))
+    if name == "save_generator": assert same_tensors(run, whole) and timeless(run) == timeless(whole)
+
+
+def test_a_slim_checkpoint_may_stand_in_a_folder(whole, tmp_path):
+    (tmp_path / "slim").mkdir()
+    save_slim(whole, tmp_path / "slim/generator.safetensors")
+    train(replace(CONFIG, srgan=Stage(1)), sample_photos(), tmp_path / "run", "srgan", init=tmp_path / "slim", **HERE)
+
+
+@pytest.mark.parametrize("settings", [dict(beta1=1.), dict(ema=2.), dict(channels=0), dict(srresnet=Stage(-1))])
+def test_impossible_settings_leave_no_folder(tmp_path, settings):
+    with pytest.raises(ValueError): train(replace(CONFIG, **settings), sample_photos(), tmp_path / "run", **HERE)
+    with pytest.raises(ValueError, match="seed"): train(CONFIG, sample_photos(), tmp_path / "run", seed=2**64, **HERE)
+    assert not (tmp_path / "run").exists()
+
+
+def test_damaged_lines_of_metrics_are_left_out(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    with open(tmp_path / "run/metrics.jsonl", "a") as file: file.write('{"step": 1}\n{"step": 2, "sta{"step": 3}\nnull\n')
+    assert read_metrics(tmp_path / "run") == read_metrics(whole)
 
 
 def test_settings_of_another_version_are_named():
@@ -118,16 +154,17 @@ def test_demo_upscales_and_trains(srgan, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
-def test_sigterm_finishes_the_step_and_writes_a_checkpoint(photos, tmp_path):
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_signal_finishes_the_step_and_writes_a_checkpoint(photos, tmp_path, name):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "srgan_nb.cli", "train", "--data", photos, "--out", run, "--stage", "srresnet", "--steps", "100000", "--device", "cpu"]
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.time() + 120
     while not read_metrics(run) and time.time() < deadline: time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(getattr(signal, name))
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 0 and "Traceback" not in err, err
-    assert "stopped after step" in out and "--resume" in out
+    assert process.returncode == 1 and "Traceback" not in err, err
+    assert "stopped after step" in out and "--resume" in out and "is ready" not in out
     step = int(checkpoints(run)[0].stem.split("-")[-1])
     assert 0 < step < 100000 and f"step {step}" in out
     assert json.loads((run / "train.json").read_text())["config"]["srresnet"]["steps"] == 100000
