@@ -158,7 +158,8 @@ def test_demo_upscales_and_trains(srgan, tmp_path, monkeypatch):
 def test_signal_finishes_the_step_and_writes_a_checkpoint(photos, tmp_path, name):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "srgan_nb.cli", "train", "--data", photos, "--out", run, "--stage", "srresnet", "--steps", "100000", "--device", "cpu"]
-    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    heard = lambda: signal.signal(getattr(signal, name), signal.SIG_DFL) # under nohup SIGHUP is ignored, and stays so in children
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     deadline = time.time() + 120
     while not read_metrics(run) and time.time() < deadline: time.sleep(0.2)
     process.send_signal(getattr(signal, name))
