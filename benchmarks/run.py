@@ -84,10 +84,14 @@ def peak_mib() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def warm_up() -> int:
-    "Calls that come first: on a GPU a step is played back from its fourth call on."
+def warm_up(run):
+    "Call `run` until it is at its pace: on a GPU a step is played back from its fourth call on. Gives what waits for the device."
     import torch
-    return 5 if torch.cuda.is_available() else 1
+    on_gpu = torch.cuda.is_available()
+    wait = torch.cuda.synchronize if on_gpu else lambda: None
+    for _ in range(5 if on_gpu else 1): run()
+    wait()
+    return wait
 
 
 def worker(pipe, threads: int, case: str, variant: str, argument) -> None:
@@ -100,9 +104,8 @@ def worker(pipe, threads: int, case: str, variant: str, argument) -> None:
     else:
         run = make(case, variant, argument)
         work = None if case == "data" or "compiled" in variant else gigaflop(run)
-    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
-    for _ in range(warm_up()): run()
-    wait(); pipe.send(work)
+    wait = warm_up(run)
+    pipe.send(work)
     while (calls := pipe.recv()) is not None:
         start = time.perf_counter()
         for _ in range(calls): run()
@@ -203,9 +206,8 @@ def waiting_share(threads):
     from srgan_nb.data import PhotoStore, crop_batch, sample_photos
     torch.set_num_threads(threads)
     store, run = PhotoStore(sample_photos()), ours_step("srresnet", 16, "auto")
-    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
-    for _ in range(warm_up()): run()
-    wait(); drawing = whole = 0.
+    wait = warm_up(run)
+    drawing = whole = 0.
     for step in range(10):
         start = time.perf_counter(); crop_batch(store, 16, 0, step)
         drawn = time.perf_counter(); run(); wait()
