@@ -364,13 +364,17 @@ def plot(
     matplotlib.use("Agg")
     from srgan_nb.training import plot_metrics
     out = out or run / "curves.png"
-    with plain_errors(): _save_figure(plot_metrics(run), out)
+    with plain_errors():
+        _check_figure(out)
+        _save_figure(plot_metrics(run), out)
     typer.echo(out)
+
+def _check_figure(path: Path) -> None:
+    if path.is_dir() or not path.suffix: raise ValueError(f"{path}: give a picture's name, such as curves.png")
 
 def _save_figure(figure, path: Path) -> None:
     import matplotlib.pyplot as plt
     from srgan_nb.utils import atomic_path
-    if path.is_dir() or not path.suffix: raise ValueError(f"{path}: give a picture's name, such as curves.png")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary: figure.savefig(temporary, dpi=100)
     plt.close(figure)
@@ -391,6 +395,7 @@ def compare(
     from srgan_nb.inference import _check_places
     from srgan_nb.utils import open_photo
     with plain_errors():
+        _check_figure(out) # before the networks work for it
         if photo: _check_places(photo, out, overwrite=True)
         _compare(weights, open_photo(photo) if photo else sample_photos()[HELD_OUT], box, out, device)
     typer.echo(out)
