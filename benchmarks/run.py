@@ -129,7 +129,7 @@ def in_turns(case: str, variants: tuple, argument, rounds: int, threads: int, ca
     spawn, workers = multiprocessing.get_context("spawn"), {}
     for variant in variants:
         ours, theirs = spawn.Pipe()
-        process = spawn.Process(target=worker, args=(theirs, threads, case, variant, argument))
+        process = spawn.Process(target=worker, args=(theirs, threads, case, variant, argument), daemon=True) # ends with us, also where another one died
         process.start(); theirs.close() # or recv would wait for ever for a worker that died
         workers[variant] = ours, process, ours.recv()
     times = {variant: [] for variant in variants}

@@ -22,7 +22,7 @@ $python "$here/tools/check_photos.py" "$photos" "$eval/Set5/HR" "$eval/Set14/HR"
 $launch "$here/recipes/release.py" srresnet --photos "$photos" --eval "$eval" --runs "$runs" ${OPTIONS:-}
 for part in srgan fine; do $launch "$here/recipes/release.py" $part --photos "$photos" --eval "$eval" --runs "$runs" --vgg "$vgg" ${OPTIONS:-}; done
 # The mean of the last four checkpoints' generators, its BatchNorm measured anew and its mean colour set right.
-$python "$here/recipes/finish.py" --photos "$photos" -o "$runs/fine" $(ls "$runs"/fine/generator-srgan-*.safetensors | sort -V | tail -4)
+(IFS=$'\n'; $python "$here/recipes/finish.py" --photos "$photos" -o "$runs/fine" $(ls "$runs"/fine/generator-srgan-*.safetensors | sort -V | tail -4)) # a name a line: they may hold spaces
 ship() { $python "$here/tools/ship.py" "$@" --photos "$photos" --eval "$eval"; }
 invents="anything that must be true: it invents texture; faces and text smaller than about ten pixels"
 ship "$runs/srresnet" srresnet --bad-at "fine texture, which it smooths away; faces and text smaller than about ten pixels"

@@ -82,7 +82,7 @@ class OnHub(PyTorchModelHubMixin):
     def generate_model_card(self,
         *args, # the mixin's
         **kwargs, # the mixin's; of them `repo_id` is used
-    ) -> ModelCard:
+    ) -> ModelCard: # with figures, licence and credits where the weights are ours
         "The README.md that `save_pretrained` and `push_to_hub` write: see `model_card`."
         return model_card(self, kwargs.get("repo_id"))
 
@@ -154,7 +154,7 @@ def write_tensors(
     tensors: dict, # name -> tensor on the CPU
     kind: str, # `generator`, `checkpoint` or `slim checkpoint`
     **about, # further metadata: what `str` makes legible
-) -> None:
+) -> None: # the file is whole then
     "Write a file of this project: plain tensors, what they are, and their checksum."
     about |= dict(format=f"srgan_nb {kind}", crc32=checksum(tensors))
     path = Path(path); path.touch(); mode = path.stat().st_mode # what the user's umask allows; safetensors would allow the owner alone
@@ -166,7 +166,7 @@ def save_generator(
     path, # a .safetensors file
     dtype: torch.dtype = torch.float32, # how numbers are stored; float16 halves the file
     **about, # further metadata: short strings
-) -> None:
+) -> None: # the file is whole then
     "Write a generator file: tensors, and in the metadata what they are: architecture, scale, ranges."
     generator = getattr(generator, "_orig_mod", generator) # torch.compile wraps it, and gives every name a prefix
     tensors = {key: t.detach().cpu().to(dtype if t.is_floating_point() else t.dtype).contiguous() for key, t in generator.state_dict().items()}
@@ -252,7 +252,7 @@ def model_card(
 def _read_bundled(name: str) -> Generator:
     "With what its card says: licence, figures, credits."
     generator = _read_generator(BUNDLED / f"{name}.safetensors")
-    generator.about |= json.loads((BUNDLED / f"{name}.json").read_text())
+    generator.about |= json.loads((BUNDLED / f"{name}.json").read_text(encoding="utf-8"))
     return generator
 
 def load_generator(

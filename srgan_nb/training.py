@@ -30,7 +30,7 @@ import numpy as np
 import torch
 import torchvision
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, GradientState
 from accelerate.tracking import get_available_trackers
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
@@ -49,7 +49,7 @@ from .vgg import VGGFeatures
 @dataclass(frozen=True)
 class Stage:
     "How long one stage of training lasts, and at which learning rate."
-    steps: int = 0 # updates; G's in all but the first `d_warmup`
+    steps: int = 0 # updates; in the srgan stage the first `Config.d_warmup` are D's alone
     epochs: int = 0 # instead of `steps`: passes over the photos, turned into steps
     rate: float = 1e-4 # Adam's learning rate, at its highest
     schedule: str = "constant" # `constant`; `drop`: a tenth from half-way on (Sec. 3.2); `cosine`: down to a hundredth
@@ -146,6 +146,7 @@ def make_accelerator(
     "An `Accelerator` with this device and precision, also where the kernel had another one before. Raises `ValueError` for an unknown tracker, or one that is not installed."
     chosen = pick_device(device)
     AcceleratorState._reset_state(reset_partial_state=True) # Accelerate refuses a second precision otherwise
+    GradientState._reset_state() # a loop that was broken off may have left it in mid-accumulation, where no step is taken
     mixed = "bf16" if pick_precision(precision, chosen) == torch.bfloat16 else "no"
     if track and track not in map(str, get_available_trackers()): raise ValueError(f"tracker {track!r} is not installed, or Accelerate does not know it; there is: {', '.join(map(str, get_available_trackers())) or 'none'} (pip install 'srgan-nb[track]' brings tensorboard)")
     return Accelerator(cpu=chosen.type == "cpu", mixed_precision=mixed, log_with=track, project_dir=folder, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)]) # D runs twice before it learns: BatchNorm's buffers must not be overwritten in between
@@ -321,8 +322,7 @@ def content_loss(
     def vgg_loss(sr, hr):
         with torch.no_grad(): target = features(hr)
         loss = feature_loss(features(sr), target, config.content_kind)
-        if config.pixel_weight: loss = loss + config.pixel_weight * pixel_loss(sr.float(), hr)
-        return loss
+        return loss + config.pixel_weight * pixel_loss(sr.float(), hr) if config.pixel_weight else loss
     return vgg_loss
 
 # %% ../nbs/07_training.ipynb #b95bfaf4
@@ -369,9 +369,13 @@ def checkpoints(
     run, # a run folder
 ) -> list[Path]: # newest first
     "The checkpoints of a run: `checkpoint-STAGE-STEP.safetensors`."
-    named = ((path, re.fullmatch(f"checkpoint-({'|'.join(STAGES)})-([0-9]+)", path.stem)) for path in Path(run).glob("checkpoint-*.safetensors")) # a user's copy may be called otherwise
-    found = [(STAGES.index(match[1]), int(match[2]), path) for path, match in named if match]
+    found = [(STAGES.index(place[0]), place[1], path) for path in Path(run).glob("checkpoint-*.safetensors") if (place := _stage_and_step(path))]
     return [path for *_, path in sorted(found, reverse=True)]
+
+def _stage_and_step(checkpoint: Path) -> tuple | None:
+    "What its name says; None for a user's copy, which may be called otherwise."
+    match = re.fullmatch(f"checkpoint-({'|'.join(STAGES)})-([0-9]+)", checkpoint.stem)
+    return match and (match[1], int(match[2]))
 
 def save_checkpoint(
     run, # a run folder
@@ -397,6 +401,7 @@ def load_checkpoint(
     state = new_state(config, about["stage"], 0, device)
     state.step = int(about["step"])
     try: load_state_tensors(state, tensors)
+    except torch.OutOfMemoryError: raise # is a RuntimeError, and not the file's fault
     except RuntimeError as error: raise ValueError(f"{path}: holds other networks than {config.name!r} asks for: {error}") from None
     torch.set_rng_state(tensors["rng"])
     return state
@@ -428,7 +433,7 @@ class Run:
 
     def log(self,
         **values, # what JSON can hold: step, stage, losses, seconds
-    ) -> None:
+    ) -> None: # the line is written then
         "Append one line to metrics.jsonl; tell the tracker, where there is one."
         if self.accelerator.is_main_process:
             with open(self.folder / "metrics.jsonl", "a") as file: file.write(json.dumps(values) + "\n")
@@ -450,11 +455,11 @@ class Run:
 def _sample(run: Run, state: TrainState) -> Path: return run.folder / "samples" / f"{state.stage}-{state.step:07d}.png"
 
 def _publish(run: Run, state: TrainState) -> None:
-    "Write generator and sample picture, and tell `on_save`."
+    "Write the generator, tell `on_save`, and draw the sample picture: last, as a sign that all was done."
     with atomic_path(run.folder / "generator.safetensors") as temporary:
         save_generator(state.ema, temporary, stage=state.stage, step=state.step, config=run.config.name)
-    with atomic_path(_sample(run, state)) as temporary: _draw_samples(run, state.ema, temporary)
     if run.on_save: run.on_save(run.folder, state.stage, state.step)
+    with atomic_path(_sample(run, state)) as temporary: _draw_samples(run, state.ema, temporary)
 
 def _is_published(run: Run, state: TrainState) -> bool:
     "False where the run was killed between its checkpoint and what is made of it."
@@ -533,7 +538,8 @@ def is_finished(
     config = Config.from_dict(record["config"])
     lengths = {name: getattr(config, name).length(record["photos"], config.batch) for name in STAGES if record["stage"] in (name, "both")}
     stage, steps = [item for item in lengths.items() if item[1]][-1]
-    return bool(newest) and newest[0].stem.split("-")[1] == stage and int(newest[0].stem.split("-")[-1]) >= steps
+    reached, step = _stage_and_step(newest[0]) if newest else (None, 0)
+    return reached == stage and step >= steps
 
 # %% ../nbs/07_training.ipynb #aa987c54
 @contextmanager
@@ -541,7 +547,7 @@ def stop_request() -> Iterator[Callable]: # a function: has the user asked to st
     "Turn Ctrl-C, SIGTERM and a lost terminal (SIGHUP) into a question the loop asks after each step, so that no step is cut in two."
     asked = []
     if threading.current_thread() is not threading.main_thread(): yield lambda: False; return # Python allows handlers in the main thread only
-    numbers = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) and signal.getsignal(number) != signal.SIG_IGN] # nohup ignores SIGHUP, Windows has none
+    numbers = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) and signal.getsignal(number) not in (signal.SIG_IGN, None)] # nohup ignores SIGHUP, Windows has none; None is a handler that Python cannot give back
     before = {number: signal.signal(number, lambda *_: asked.append(True)) for number in numbers}
     try: yield lambda: bool(asked)
     finally:
@@ -680,7 +686,7 @@ def run_stage(
             usable.append(seen.pop("usable")); bar.update()
             last = state.step == steps
             logging = last or state.step % config.log_every == 0
-            stopping = asked_to_stop() if alone else logging and _together(run.accelerator, asked_to_stop())
+            stopping = asked_to_stop() if alone else (logging or state.step % 5 == 0) and _together(run.accelerator, asked_to_stop()) # launchers wait 30 seconds, then kill
             saving = last or stopping or state.step % config.save_every == 0
             if logging:
                 values = {key: value.item() for key, value in run.accelerator.reduce(seen, "mean").items()} # here the CPU waits for the device
@@ -689,7 +695,7 @@ def run_stage(
                 bar.set_postfix({key: f"{value:.4f}" for key, value in values.items()})
             if logging or saving: in_a_row, usable = count_unusable(run, state, torch.stack(usable), in_a_row), []
             if saving and (last or stopping or not in_a_row): run.save(state) # in a row of unusable steps the weights may be spoiled
-            if stopping: return False
+            if stopping and not last: return False
         return not (alone and asked_to_stop()) # asked during the last save
 
 def _together(accelerator: Accelerator, asked: bool) -> bool:
@@ -698,10 +704,14 @@ def _together(accelerator: Accelerator, asked: bool) -> bool:
 
 # %% ../nbs/07_training.ipynb #71cf1bc2
 def _newest_state(run: Run) -> TrainState | None:
-    "The newest checkpoint that is whole; None where nothing was saved yet."
+    "The newest checkpoint that is whole; None where nothing was saved yet. Broken ones are renamed, or they would count as what the run has reached."
+    broken = []
     for path in checkpoints(run.folder):
-        try: return load_checkpoint(path, run.config, run.accelerator.device)
-        except ValueError as error: warn(run.accelerator, f"{error}; trying the one before")
+        try: state = load_checkpoint(path, run.config, run.accelerator.device)
+        except ValueError as error: warn(run.accelerator, f"{error}; trying the one before"); broken.append(path); continue
+        if run.accelerator.is_main_process:
+            for file in broken: file.replace(file.with_suffix(".broken"))
+        return state
     if checkpoints(run.folder): raise ValueError(f"{run.folder}: none of its checkpoints can be read; start a new run, with --init {run.folder} if generator.safetensors is whole")
 
 def run_stages(
@@ -717,11 +727,12 @@ def run_stages(
         steps = getattr(run.config, name).length(len(run.store), run.config.batch)
         if not steps: continue
         state = found if found and found.stage == name else new_state(run.config, name, run.seed, run.accelerator.device, start)
-        if state.step >= steps:
-            run.accelerator.print(f"{name}: all {steps} steps are done")
-            if run.accelerator.is_main_process and not _is_published(run, state): _publish(run, state)
+        if state is found and run.accelerator.is_main_process and not _is_published(run, state): _publish(run, state)
+        if state.step >= steps: run.accelerator.print(f"{name}: all {steps} steps are done")
         else: run.accelerator.print(f"{name}: step {state.step} to {steps} on {run.accelerator.device}, {len(run.store)} photos, {precision_name(run.accelerator)}")
-        if not run_stage(run, state): return run.accelerator.print(f"stopped after step {state.step} of {name}; go on with --resume")
+        if not run_stage(run, state):
+            if not is_finished(run.folder): run.accelerator.print(f"stopped after step {state.step} of {name}; go on with --resume")
+            return
         start = _from_average(state.ema)
 
 def _from_average(ema: Generator) -> dict:
@@ -731,8 +742,9 @@ def _from_average(ema: Generator) -> dict:
 def _vgg_for(config: Config, stages, weights, device) -> VGGFeatures | None:
     "VGG where a stage needs it, before the first step."
     if config.content != "vgg" or "srgan" not in stages: return None
-    try: return VGGFeatures(*config.phi, weights=weights or "imagenet").to(device, memory_format=torch.channels_last)
-    except OSError as error: raise ValueError(f"the content loss needs VGG19's weights, and they cannot be had ({error}); give a file with --vgg") from None
+    try: vgg = VGGFeatures(*config.phi, weights=weights or "imagenet")
+    except (OSError, RuntimeError) as error: raise ValueError(f"the content loss needs VGG19's weights, and they cannot be had ({error}); give a file with --vgg") from None
+    return vgg.to(device, memory_format=torch.channels_last)
 
 # %% ../nbs/07_training.ipynb #05113ae5
 def _start_from(init, config: Config, stage: str) -> dict:
@@ -769,15 +781,16 @@ def claim(
 
 def _train_claimed(run: Run, stages: tuple, start: dict | None, resume: bool, asked: dict) -> None:
     "What `train` does once the folder is its own."
-    found = _newest_state(run) if resume else None
-    if found and STAGES.index(found.stage) > STAGES.index(stages[-1]): raise ValueError(f"{run.folder}: stands at step {found.step} of {found.stage}, past {stages[-1]}; go on with --stage {found.stage}, or start a new run with --init {run.folder}")
-    if run.accelerator.is_main_process:
-        (run.folder / "samples").mkdir(exist_ok=True)
-        sweep(run.folder); sweep(run.folder / "samples")
-        with atomic_path(run.folder / "train.json") as temporary: temporary.write_text(json.dumps(_record(run) | asked, indent=1))
-        if resume: _cut_metrics(run, found)
-    run.accelerator.init_trackers("srgan_nb", _flat(asdict(run.config)))
-    try: run_stages(run, stages, start, found)
+    try:
+        found = _newest_state(run) if resume else None
+        if found and STAGES.index(found.stage) > STAGES.index(stages[-1]): raise ValueError(f"{run.folder}: stands at step {found.step} of {found.stage}, past {stages[-1]}; go on with --stage {found.stage}, or start a new run with --init {run.folder}")
+        if run.accelerator.is_main_process:
+            (run.folder / "samples").mkdir(exist_ok=True)
+            sweep(run.folder); sweep(run.folder / "samples")
+            with atomic_path(run.folder / "train.json") as temporary: temporary.write_text(json.dumps(_record(run) | asked, indent=1))
+            if resume: _cut_metrics(run, found)
+        run.accelerator.init_trackers("srgan_nb", _flat(asdict(run.config)))
+        run_stages(run, stages, start, found)
     except (OSError, SafetensorError) as error: raise OSError(f"{run.folder}: {error}. {_last_whole(run)}put right what is wrong and go on with --resume") from error
     except torch.OutOfMemoryError as error: raise ValueError(f"{run.folder}: a batch of {run.config.batch} does not fit into the memory of {run.accelerator.device}; go on with --resume and --accumulate 2 (or more), or a smaller --batch") from error
 
@@ -811,7 +824,7 @@ def train(
     out, # the run folder, made if need be
     stage: str | None = None, # `srresnet`, `srgan` or `both`; None: both, or with `resume` what the run was last asked for
     init=None, # weights to start from: anything load_generator takes; a slim checkpoint brings its D along; not read where a checkpoint is resumed
-    vgg=None, # a VGG19 weights file; None: torchvision downloads where the content loss needs it
+    vgg=None, # a VGG19 weights file; None: torchvision downloads where the content loss needs it, or with `resume` what the run was last given
     resume: bool = False, # continue the run in `out`
     seed: int = 0, # for crops and initial weights; a resumed run keeps its own
     device: str = "auto", # `auto`, `cpu`, `cuda` or `mps`
@@ -827,9 +840,11 @@ def train(
     folder, record = Path(out), read_record(out)
     if record and not resume: raise ValueError(f"{folder} holds a run already: continue it with --resume, or choose another folder")
     if resume and not record: raise ValueError(f"{folder} holds no run to resume (no train.json)")
+    if not resume and checkpoints(folder): raise ValueError(f"{folder} holds checkpoints of a run whose train.json is gone; move them away, or choose another folder")
     if resume:
         config, seed, precision = config or Config.from_dict(record["config"]), record["seed"], precision or record.get("asked_precision")
-        stage, init = stage or record.get("stage"), init or record.get("init")
+        stage, vgg = stage or record.get("stage"), vgg or record.get("vgg")
+        given, init = init, record.get("init") if checkpoints(folder) else init or record.get("init")
     stage, precision = stage or "both", precision or "auto"
     if stage not in (*STAGES, "both"): raise ValueError(f"stage {stage!r} is not one of {', '.join(STAGES)}, both")
     if not config: raise ValueError("give a configuration; only a resumed run has one")
@@ -837,6 +852,7 @@ def train(
     stages = STAGES if stage == "both" else (stage,)
     if not 0 <= seed < 2**63: raise ValueError(f"a seed of {seed}: give one from 0 to 2**63 - 1")
     if "srgan" in stages and config.crop < 16: raise ValueError(f"a crop of {config.crop}: D needs at least 16 pixels; give more, or train --stage srresnet only")
+    pick_precision(precision, pick_device(device)) # are there? Better asked before the photos are decoded
     if isinstance(data, (str, Path)) and folder.resolve().is_relative_to(Path(data).resolve()):
         raise ValueError(f"{folder} lies inside the photos' folder {data}, so its sample pictures would become photos; choose a run folder outside")
     store = data if isinstance(data, PhotoStore) else PhotoStore(data, config.crop, strict, cache, lr_dir, config.scale)
@@ -853,11 +869,12 @@ def train(
     run = Run(config, folder, store, seed, accelerator, _vgg_for(config, stages, vgg, accelerator.device), compile, on_save)
     start = _start_from(init, config, stages[0]) if init and not (resume and checkpoints(folder)) else None
     for name, reason in store.skipped.items(): warn(accelerator, f"skipped {name}: {reason}")
+    if resume and str(given or init) != str(init): warn(accelerator, f"init {given} is not read: the run goes on from {checkpoints(folder)[0]}")
     folder.mkdir(parents=True, exist_ok=True)
     accelerator.wait_for_everyone() # all have seen the folder as it was
     with claim(folder) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process and read_record(folder) != record: raise ValueError(f"{folder}: another process has just begun a run there; choose another folder")
-        _train_claimed(run, stages, start, resume, dict(stage=stage, init=init and str(init), asked_precision=precision))
+        _train_claimed(run, stages, start, resume, dict(stage=stage, init=init and str(init), vgg=vgg and str(vgg), asked_precision=precision))
     for tracker in accelerator.trackers: tracker.finish()
     accelerator.wait_for_everyone() # all find it finished
     return folder

@@ -181,7 +181,7 @@ def atomic_path(
 ) -> Iterator[Path]: # a temporary path in the same folder, to be written to
     "Write to the path this yields; it becomes `path` when the block ends well and vanishes when it does not."
     path = Path(path)
-    temporary = path.with_name(f".{path.stem[:40]}-{uuid.uuid4().hex[:8]}{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:40]}-{uuid.uuid4().hex[:8]}.part{path.suffix}")
     try:
         yield temporary
         with open(temporary, "rb+") as file: os.fsync(file.fileno())
@@ -193,7 +193,7 @@ def sweep(
 ) -> None:
     "Delete what writers that were killed have left: atomic_path's temporary files, and those of safetensors."
     for path in Path(folder).iterdir():
-        if re.fullmatch(r"\..+-[0-9a-f]{8}(\.\w+)?|\.tmp\w{6}", path.name) and path.is_file(): path.unlink()
+        if re.fullmatch(r"\..+-[0-9a-f]{8}\.part(\.\w+)?|\.tmp\w{6}", path.name) and path.is_file(): path.unlink()
 
 # %% ../nbs/01_utils.ipynb #b40f6d19
 def c_function(
@@ -209,7 +209,8 @@ def progress(
     **options, # tqdm's: `desc`, `total`, `initial`, ...
 ) -> tqdm: # the bar, and an iterator of `items`
     "A progress bar on stderr where that is a terminal."
-    return tqdm(items, disable=True if os.environ.get("TQDM_DISABLE") else None, **options)
+    silent = os.environ.get("TQDM_DISABLE") or int(os.environ.get("RANK", 0)) > 0
+    return tqdm(items, disable=True if silent else None, **options)
 
 # %% ../nbs/01_utils.ipynb #0a708a6c
 def show_images(

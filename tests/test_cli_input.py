@@ -261,6 +261,20 @@ def test_a_clip_keeps_its_length_where_frames_come_unevenly(clip, tmp_path):
     assert abs(after - before) < 0.25
 
 
+def test_a_clip_that_ends_in_the_middle_is_named(clip, tmp_path, monkeypatch, srgan):
+    "And the next one is done."
+    import imageio_ffmpeg
+    whole = imageio_ffmpeg.read_frames
+    def read_frames(path, **options):
+        for k, frame in enumerate(whole(path, **options)):
+            if k == 4 and "torn" in path: raise RuntimeError("End of file reached before full frame could be read.")
+            yield frame
+    monkeypatch.setattr(imageio_ffmpeg, "read_frames", read_frames)
+    result = srgan("upscale", clip("torn.mp4"), clip("whole.mp4"), "-o", tmp_path / "large", "--weights", "srresnet", "--device", "cpu")
+    one_line(result, "torn.mp4", "gave up")
+    assert [path.name for path in (tmp_path / "large").iterdir()] == ["whole.mp4"]
+
+
 def test_a_clip_keeps_its_colours_and_shape(clip, tmp_path, monkeypatch):
     "Tagged as what it is written in; pixels that are not square become square; a colon in a name is a colon."
     monkeypatch.chdir(tmp_path)

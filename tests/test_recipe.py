@@ -28,6 +28,7 @@ def test_copies_are_found(tmp_path, disguise):
     for folder in ("train", "eval"): (tmp_path / folder).mkdir()
     for name, photo in sample_photos().items(): photo.save(tmp_path / "eval" / f"{name}.png")
     disguise(sample_photos()["coffee"]).save(tmp_path / "train/innocent.jpg", quality=60)
+    (tmp_path / "train/fake.jpg").write_text("not a photo") # is skipped, as in training
     assert [(photo.name, picture.name) for photo, picture, _ in copies(tmp_path / "train", tmp_path / "eval")] == [("innocent.jpg", "coffee.png")]
 
 

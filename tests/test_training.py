@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 
 import pytest
 import torch
+from accelerate.state import GradientState
 
 import srgan_nb.training as training
 from conftest import HERE, same_tensors, timeless
@@ -59,6 +61,36 @@ def test_broken_newest_checkpoint_falls_back(whole, tmp_path, capsys):
     assert same_tensors(whole, run)
 
 
+def test_a_broken_checkpoint_does_not_count_as_reached(tmp_path, monkeypatch):
+    run = train(CONFIG, sample_photos(), tmp_path / "run", **HERE)
+    checkpoints(run)[0].write_bytes(b"")
+    monkeypatch.setattr(training, "run_stages", lambda *_: None) # stopped before the first step
+    train(None, sample_photos(), run, resume=True, **HERE)
+    assert not is_finished(run) and sorted(path.name for path in run.glob("checkpoint*")) == ["checkpoint-srgan-6.safetensors", "checkpoint-srgan-8.broken"]
+
+
+def test_checkpoints_without_a_record_are_no_new_run(whole, tmp_path):
+    "A new run's checkpoints would be older than those, and be removed."
+    run = tmp_path / "run"
+    shutil.copytree(whole, run); (run / "train.json").unlink()
+    with pytest.raises(ValueError, match="train.json is gone"): train(CONFIG, sample_photos(), run, **HERE)
+
+
+def test_a_stop_during_the_last_step_is_no_stop(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(training, "stop_request", lambda: nullcontext(lambda: True))
+    once = replace(CONFIG, srresnet=Stage(1))
+    run = train(once, sample_photos(), tmp_path / "run", "srresnet", **HERE)
+    assert is_finished(run) and "stopped" not in capsys.readouterr().out
+    run = train(once, sample_photos(), tmp_path / "both", **HERE)
+    assert not is_finished(run) and "stopped after step 1 of srresnet" in capsys.readouterr().out
+
+
+def test_a_loop_that_was_broken_off_does_not_keep_ours_from_learning(whole, tmp_path):
+    GradientState()._set_sync_gradients(False) # as accelerator.accumulate leaves it in the middle
+    run = train(CONFIG, sample_photos(), tmp_path / "run", **HERE)
+    assert same_tensors(whole, run)
+
+
 def test_a_run_whose_checkpoints_are_all_broken_is_not_begun_anew(tmp_path):
     run = train(CONFIG, sample_photos(), tmp_path / "run", **HERE)
     before = (run / "metrics.jsonl").read_bytes()
@@ -76,9 +108,10 @@ def test_a_run_without_a_checkpoint_begins_as_it_was_begun(whole, tmp_path):
     assert same_tensors(run, again)
 
 
-def test_a_resumed_run_remembers_what_it_was_asked_for(whole, tmp_path):
+def test_a_resumed_run_remembers_what_it_was_asked_for(whole, tmp_path, capsys):
     "Stage, start and precision, unless they are given anew; and so a second time."
     asked = lambda: {key: read_record(run)[key] for key in ("stage", "init", "precision", "asked_precision")}
+    capsys.readouterr()
     run = train(replace(CONFIG, srgan=Stage(2)), sample_photos(), tmp_path / "run", "srgan", init=whole, device="cpu", precision="bf16")
     before = asked()
     assert before == dict(stage="srgan", init=str(whole), precision="bf16", asked_precision="bf16")
@@ -87,6 +120,23 @@ def test_a_resumed_run_remembers_what_it_was_asked_for(whole, tmp_path):
         assert asked() == before
     train(replace(CONFIG, srgan=Stage(5)), sample_photos(), run, "both", resume=True, **HERE)
     assert asked() == dict(stage="both", init=str(whole), precision="fp32", asked_precision="fp32")
+    assert "is not read" not in capsys.readouterr().err
+    train(None, sample_photos(), run, resume=True, init="srresnet", **HERE) # too late
+    assert asked()["init"] == str(whole) and "init srresnet is not read" in capsys.readouterr().err
+
+
+def test_a_resumed_run_remembers_its_vgg(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(training, "_vgg_for", lambda config, stages, weights, device: given.append(weights))
+    run = train(CONFIG, sample_photos(), tmp_path / "run", vgg=tmp_path / "vgg.safetensors", **HERE)
+    for _ in range(2): train(None, sample_photos(), run, resume=True, **HERE)
+    assert list(map(str, given)) == 3 * [str(tmp_path / "vgg.safetensors")]
+
+
+def test_vgg_that_cannot_be_had_is_a_sentence(tmp_path, monkeypatch):
+    def broken(*_, **__): raise RuntimeError("invalid hash value") # what torch.hub says of half a download
+    monkeypatch.setattr(training, "VGGFeatures", broken)
+    with pytest.raises(ValueError, match="invalid hash value.*--vgg"): train(replace(CONFIG, content="vgg"), sample_photos(), tmp_path / "run", **HERE)
 
 
 def test_a_slim_checkpoint_with_another_discriminator_is_refused(whole, tmp_path):
@@ -105,10 +155,21 @@ def test_a_run_that_ends_while_it_writes_its_generator_is_made_whole(whole, tmp_
     monkeypatch.setattr(training, name, full)
     with pytest.raises(OSError, match="no room"): train(config, sample_photos(), tmp_path / "run", "both" if name == "save_generator" else "srresnet", **HERE)
     monkeypatch.setattr(training, name, saved)
-    (tmp_path / "run/.checkpoint-srgan-8-0123abcd.safetensors").touch() # of a writer that was killed
+    (tmp_path / "run/.checkpoint-srgan-8-0123abcd.part.safetensors").touch() # of a writer that was killed
     run = train(None, sample_photos(), tmp_path / "run", resume=True, **HERE)
     assert is_finished(run) and list((run / "samples").glob("*-0000008.png")) and not list(run.glob(".checkpoint*"))
     if name == "save_generator": assert same_tensors(run, whole) and timeless(run) == timeless(whole)
+
+
+def test_a_run_killed_while_it_writes_a_sample_on_the_way_is_made_whole(tmp_path, monkeypatch):
+    seen, draw = [], training._draw_samples
+    def killed(run, *rest): raise KeyboardInterrupt
+    monkeypatch.setattr(training, "_draw_samples", killed)
+    with pytest.raises(KeyboardInterrupt): train(CONFIG, sample_photos(), tmp_path / "run", **HERE)
+    monkeypatch.setattr(training, "_draw_samples", draw)
+    run = train(None, sample_photos(), tmp_path / "run", resume=True, on_save=lambda run, *place: seen.append(place), **HERE)
+    assert (run / "samples/srresnet-0000002.png").is_file()
+    assert seen == [(stage, step) for stage in ("srresnet", "srgan") for step in (2, 4, 6, 8)]
 
 
 def test_a_slim_checkpoint_may_stand_in_a_folder(whole, tmp_path):
@@ -139,9 +200,20 @@ def test_optimisers_begin_at_the_rate_of_the_stage():
     assert (state.g_opt.param_groups[0]["lr"], state.d_opt.param_groups[0]["lr"]) == (3e-4, 6e-4)
 
 
-def test_too_little_memory_is_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr("srgan_nb.training.run_stages", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
-    with pytest.raises(ValueError, match="--accumulate"): train(CONFIG, sample_photos(), tmp_path / "run", **HERE)
+@pytest.mark.parametrize("name", ["run_stages", "load_state_tensors"])
+def test_too_little_memory_is_a_sentence(whole, tmp_path, monkeypatch, name):
+    "And not the fault of the checkpoint that was being read."
+    shutil.copytree(whole, tmp_path / "run")
+    monkeypatch.setattr(training, name, lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    with pytest.raises(ValueError, match="--accumulate"): train(None, sample_photos(), tmp_path / "run", resume=True, **HERE)
+
+
+def test_handlers_that_python_cannot_give_back_are_left_alone(monkeypatch):
+    "One that was set in C is None here; embedding programs and profilers do that."
+    monkeypatch.setattr(training.signal, "getsignal", lambda number: None)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with training.stop_request() as asked: assert not asked()
+    assert signal.signal(signal.SIGTERM, before) == signal.SIG_DFL
 
 
 def test_demo_upscales_and_trains(srgan, tmp_path, monkeypatch):

@@ -41,7 +41,9 @@ def copies(
     names, bits = [path for path, _ in theirs], np.stack([bits for _, bits in theirs])
     found = []
     for path in find_photos(photos):
-        differing = (bits != thumbnail_hash(open_photo(path))).mean(axis=1)
+        try: photo = open_photo(path)
+        except (ValueError, OSError) as error: print(f"skipped: {error}"); continue # as training will
+        differing = (bits != thumbnail_hash(photo)).mean(axis=1)
         nearest = int(differing.argmin())
         if differing[nearest] < ALIKE: found.append((path, names[nearest], differing[nearest]))
     return found

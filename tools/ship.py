@@ -81,7 +81,7 @@ def main():
     file.chmod(0o644)
     about = card(o.run, file, o.photos, o.eval, full, figures(file, o.eval), o.bad_at, o.note)
     if earlier: about = continued(about, earlier)
-    file.with_suffix(".json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+    file.with_suffix(".json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(json.dumps({key: about[key] for key in ("steps", "hours", "figures", "figures_before_rounding_to_float16")}, indent=1))
 
 
