@@ -161,7 +161,6 @@ def _upscale_one(source: Path, target: Path, upscaler, overwrite: bool) -> None:
     try: upscale_video(source, target, upscaler, overwrite)
     except ImportError as error: raise ValueError(f"{source}: clips need the extra: pip install 'srgan-nb[video]' ({error})") from None
 
-# %% ../nbs/09_cli.ipynb #39bd3f55
 def _targets(photos: list, places: list, out: str, spool: Path) -> list:
     "Where results go; with -o - into `spool`, on their way to stdout."
     if out == "-" and len(photos) > 1: raise ValueError(f"-o - writes one picture to stdout, and there are {len(photos)}; give a folder")
@@ -175,6 +174,7 @@ def _targets(photos: list, places: list, out: str, spool: Path) -> list:
         if (other := sources.get(os.path.realpath(target), photo)) != photo: raise ValueError(f"{target}: the result of {photo} would replace {other}, which is to be enlarged as well; choose another folder")
     return targets
 
+# %% ../nbs/09_cli.ipynb #39bd3f55
 @app.command(epilog=_examples("srgan upscale holiday.jpg -o large.png", "srgan upscale trip/ 'more/*.jpg' -o large/ --weights srresnet", "srgan upscale - -o - < small.png > large.png", "srgan upscale clip.mp4 -o large.mp4 --weights srresnet", "torchrun --nproc_per_node 4 -m srgan_nb.cli upscale trip/ -o large/"))
 def upscale(
     photo: Annotated[list[Path], typer.Argument(help="Photos, clips, folders of photos, patterns; - is stdin.")],

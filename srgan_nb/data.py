@@ -147,6 +147,14 @@ def _misfit(pixels: np.ndarray, small: np.ndarray | None, crop: int, scale: int)
     expected = height // scale, width // scale
     if small is not None and small.shape[:2] != expected: return f"its LR version has {small.shape[1]} x {small.shape[0]} pixels, expected {expected[1]} x {expected[0]}"
 
+def _with_partners(store: "PhotoStore", named: list, lr_dir) -> tuple:
+    "The photos that have an LR version, and those versions; the others are skipped."
+    if store.crop % store.scale: raise ValueError(f"crops of {store.crop} pixels have no LR version: {store.scale} does not divide them")
+    found = find_partners([Path(name) for name, _ in named], lr_dir, store.scale)
+    store.skipped |= {name: f"no LR version in {lr_dir}" for name, _ in named if Path(name) not in found}
+    paired = [(name, photo) for name, photo in named if name not in store.skipped]
+    return paired, [(name, found[Path(name)]) for name, _ in paired]
+
 # %% ../nbs/02_data.ipynb #d7ccf0fd
 class PhotoStore:
     "Photographs decoded once, as 8-bit arrays in memory or in a memory-mapped file."
@@ -164,7 +172,7 @@ class PhotoStore:
         named = _named(photos)
         if not named: raise ValueError("no photos were given; expected a folder, or a list or dict with at least one")
         if cache and isinstance(photos, dict): raise ValueError("pictures that are in memory already need no cache; give a folder or a list of paths")
-        named, partners = self._with_partners(named, lr_dir) if lr_dir else (named, [])
+        named, partners = _with_partners(self, named, lr_dir) if lr_dir else (named, [])
         if cache is None and not isinstance(photos, dict) and not _fit_in_memory(named + partners): self.cache = CACHE
         decode = lambda named: _on_disk(named, Path(self.cache)) if self.cache else _decoded(named)
         for (name, pixels, problem), (_, small, lr_problem) in zip(decode(named), decode(partners) if lr_dir else repeat((None, None, None))):
@@ -174,14 +182,6 @@ class PhotoStore:
         if self.skipped and (strict or not self.names):
             reasons = "\n".join(f"  {name}: {reason}" for name, reason in self.skipped.items())
             raise ValueError(f"{len(self.skipped)} of {len(self.skipped) + len(self)} photos cannot be used:\n{reasons}")
-
-    def _with_partners(self, named: list, lr_dir) -> tuple:
-        "The photos that have an LR version, and those versions."
-        if self.crop % self.scale: raise ValueError(f"crops of {self.crop} pixels have no LR version: {self.scale} does not divide them")
-        found = find_partners([Path(name) for name, _ in named], lr_dir, self.scale)
-        self.skipped |= {name: f"no LR version in {lr_dir}" for name, _ in named if Path(name) not in found}
-        paired = [(name, photo) for name, photo in named if name not in self.skipped]
-        return paired, [(name, found[Path(name)]) for name, _ in paired]
 
     def _add(self, name: str, pixels: np.ndarray, small: np.ndarray | None) -> None:
         self.names.append(name)
@@ -196,6 +196,16 @@ class PhotoStore:
     def sizes(self) -> np.ndarray: # `(n, 2)`: height, width
         "Height and width of each photo, pixels."
         return np.array([pixels.shape[:2] for pixels in self.pixels])
+
+    def draw(self,
+        batch: int, # size of the global batch, over all processes
+        seed: int, # the run's seed
+        step: int, # the training step, from 0
+        rank: int = 0, # which process asks
+        world: int = 1, # how many processes there are
+    ) -> tuple[Tensor, Tensor | None]: # HR crops and, where they are not to be made from those, LR crops: uint8, as crop_batch and lr_batch give them
+        "What a training step learns from. A store of one's own class may draw something else."
+        return crop_batch(self, batch, seed, step, rank, world), lr_batch(self, batch, seed, step, rank, world)
 
 # %% ../nbs/02_data.ipynb #0e78c8cf
 def draw_crops(

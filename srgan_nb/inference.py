@@ -143,6 +143,10 @@ def _run_if_it_fits(upscaler: "Upscaler", lr: Tensor, strip: int) -> Tensor:
     try: return _run(upscaler, lr, strip)
     except torch.OutOfMemoryError: raise ValueError(f"{upscaler.device} has no memory for a tile of {lr.shape[-1]} x {lr.shape[-2]} pixels; give a smaller --tile") from None
 
+def _check_pictures(lr: Tensor) -> None:
+    if lr.ndim != 4 or lr.shape[1] != 3 or not lr.numel(): raise ValueError(f"an upscaler takes RGB pictures of shape (N, 3, H, W), not {tuple(lr.shape)}; a single one is x[None]")
+    if lr.dtype not in (torch.float32, torch.uint8): raise ValueError(f"an upscaler takes float32 in [0, 1] or uint8, not {lr.dtype}")
+
 @torch.inference_mode()
 def _like(lr: Tensor, sr: Tensor) -> Tensor:
     "The finished tile: within [0, 1], or in 8 bits where `lr` is."
@@ -183,8 +187,7 @@ class Upscaler:
         "Raises `ValueError` for a device or precision that does not exist, or a tile below 1."
         if tile is not None and tile < 1: raise ValueError(f"a tile of {tile} pixels: give at least 1")
         self.device, self.scale, self.tile, self.ensemble = pick_device(device), generator.scale, tile, ensemble
-        self.halo, self.render_halo = halo(generator), render_halo(generator)
-        self.dtype = pick_precision(precision, self.device)
+        self.halo, self.render_halo, self.dtype = halo(generator), render_halo(generator), pick_precision(precision, self.device)
         generator = generator.eval().to(self.device, memory_format=torch.channels_last)
         self.features, self.render = (torch.compile(half, dynamic=True) if compile else half for half in (generator.features, generator.render))
 
@@ -200,8 +203,7 @@ class Upscaler:
         lr: Tensor, # `(N, 3, H, W)`, RGB, float in [0, 1] or uint8
     ) -> Iterator[Tensor]: # `(N, 3, scale*h, scale*W)` on the CPU, float32 in [0, 1], or uint8
         "Super-resolve tensors band by band, from top to bottom, in as few tiles as memory allows. Raises `ValueError` for other tensors than these, and where the memory of a GPU holds no tile."
-        if lr.ndim != 4 or lr.shape[1] != 3 or not lr.numel(): raise ValueError(f"an upscaler takes RGB pictures of shape (N, 3, H, W), not {tuple(lr.shape)}; a single one is x[None]")
-        if lr.dtype not in (torch.float32, torch.uint8): raise ValueError(f"an upscaler takes float32 in [0, 1] or uint8, not {lr.dtype}")
+        _check_pictures(lr)
         height, width = lr.shape[-2:]
         pixels, strip = _budget(self.device, self.scale) # once a picture
         tile = (self.tile, self.tile) if self.tile else tile_shape(height, width, pixels // len(lr), self.halo)

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torchvision.utils import save_image
 
-from .data import PhotoStore, crop_batch, draw_crops, lr_batch, make_pair
+from .data import PhotoStore, draw_crops, make_pair
 from .discriminator import Discriminator
 from .generator import Generator, load_generator, read_tensors, save_generator, tensors_under, write_tensors
 from .losses import adversarial_loss, discriminator_loss, feature_loss, perceptual_loss, pixel_loss
@@ -102,6 +102,7 @@ class Config:
     clip: float = 0. # a network's gradient is scaled down to this norm where it is longer; 0: never (the paper does not clip)
     accumulate: int = 1 # slices a process cuts its share of the batch into: less memory, and a BatchNorm for each slice
     sync_batchnorm: bool = False # several CUDA processes compute one BatchNorm over all their crops
+    fixed_batchnorm: bool = False # G's BatchNorm keeps the statistics it starts with; for a start from trained weights
     patience: int = 10 # steps in a row whose gradient is no number, after which a run stops; 0: never
     log_every: int = 100 # steps between two lines of metrics.jsonl
     save_every: int = 1000 # steps between two checkpoints with their sample picture
@@ -115,8 +116,7 @@ class Config:
         return cls(**values | dict(srresnet=Stage(**values["srresnet"]), srgan=Stage(**values["srgan"]), phi=tuple(values["phi"])))
 
     @property
-    def architecture(self) -> dict: # the arguments of its generator: what `Generator(**architecture)` needs
-        return dict(n_blocks=self.n_blocks, channels=self.channels, scale=self.scale)
+    def architecture(self) -> dict: return dict(n_blocks=self.n_blocks, channels=self.channels, scale=self.scale) # what `Generator(**architecture)` needs
 
 # %% ../nbs/07_training.ipynb #6a0fe02e
 PAPER = Config("paper", srresnet=Stage(1_000_000), srgan=Stage(200_000, schedule="drop"))
@@ -475,7 +475,7 @@ def draw_pair(
 ) -> tuple[Tensor, Tensor]: # LR in [0, 1] and HR in [-1, 1], on the device
     "The crops of a step."
     device = run.accelerator.device
-    drawn = [draw(run.store, run.config.batch, run.seed, step, *share) for draw in (crop_batch, lr_batch)]
+    drawn = run.store.draw(run.config.batch, run.seed, step, *share)
     if device.type == "cuda": drawn = [x if x is None else x.pin_memory().to(device, non_blocking=True) for x in drawn]
     return tuple(x.to(device) for x in make_pair(drawn[0], run.config.scale, drawn[1])) # made on the CPU for Apple's GPUs, which know antialiasing since PyTorch 2.8 only
 
@@ -621,7 +621,11 @@ def _quick(run: Run, state: TrainState, step: Callable) -> Callable:
 
 def _prepare(run: Run, model: nn.Module, opt) -> tuple:
     if run.config.sync_batchnorm and run.accelerator.num_processes > 1: model = nn.SyncBatchNorm.convert_sync_batchnorm(model) # the same parameters, other layers
-    return run.accelerator.prepare(model.train(), opt)
+    model.train()
+    if run.config.fixed_batchnorm and isinstance(model, Generator):
+        for layer in model.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm): layer.eval()
+    return run.accelerator.prepare(model, opt)
 
 # %% ../nbs/07_training.ipynb #3175e668
 def set_rates(
@@ -795,6 +799,17 @@ def _train_claimed(run: Run, stages: tuple, start: dict | None, resume: bool, as
     except torch.OutOfMemoryError as error: raise ValueError(f"{run.folder}: a batch of {run.config.batch} does not fit into the memory of {run.accelerator.device}; go on with --resume and --accumulate 2 (or more), or a smaller --batch") from error
 
 # %% ../nbs/07_training.ipynb #5a71df63
+def _check_folder(folder: Path, record: dict | None, resume: bool) -> None:
+    if record and not resume: raise ValueError(f"{folder} holds a run already: continue it with --resume, or choose another folder")
+    if resume and not record: raise ValueError(f"{folder} holds no run to resume (no train.json)")
+    if not resume and checkpoints(folder): raise ValueError(f"{folder} holds checkpoints of a run whose train.json is gone; move them away, or choose another folder")
+
+def _check_store(store: PhotoStore, config: Config, folder: Path, record: dict | None) -> None:
+    if store.crop != config.crop: raise ValueError(f"the PhotoStore was made for crops of {store.crop}, configuration {config.name!r} wants {config.crop}; make both the same")
+    if store.lr_pixels is not None and store.scale != config.scale: raise ValueError(f"the PhotoStore has LR for a scale of {store.scale}, configuration {config.name!r} wants {config.scale}; make both the same")
+    if record: _check_networks(folder, Config.from_dict(record["config"]), config)
+    if record and record["photos_digest"] != _photos_digest(store): raise ValueError(f"{folder} was begun with other photos ({record['photos']}); or with LR versions where there were none, or the other way round; to go on with these, start a new run with --init {folder}")
+
 def _check_networks(folder: Path, begun: Config, asked: Config) -> None:
     of = lambda config: config.architecture | dict(d_channels=config.d_channels)
     if of(begun) != of(asked): raise ValueError(f"{folder} trains networks of {of(begun)}; configuration {asked.name!r} asks for {of(asked)}; start a new run for those")
@@ -838,9 +853,7 @@ def train(
 ) -> Path: # the run folder: checkpoints, metrics.jsonl, samples/, train.json, generator.safetensors
     "Train SRResNet, SRGAN or one after the other. Raises, with what to do: `ValueError` for a folder that holds a run or belongs to a running one, no usable photos, weights that do not fit; `FloatingPointError` as count_unusable; `OSError` for a full disk or a folder that is gone."
     folder, record = Path(out), read_record(out)
-    if record and not resume: raise ValueError(f"{folder} holds a run already: continue it with --resume, or choose another folder")
-    if resume and not record: raise ValueError(f"{folder} holds no run to resume (no train.json)")
-    if not resume and checkpoints(folder): raise ValueError(f"{folder} holds checkpoints of a run whose train.json is gone; move them away, or choose another folder")
+    _check_folder(folder, record, resume)
     if resume:
         config, seed, precision = config or Config.from_dict(record["config"]), record["seed"], precision or record.get("asked_precision")
         stage, vgg = stage or record.get("stage"), vgg or record.get("vgg")
@@ -856,11 +869,7 @@ def train(
     if isinstance(data, (str, Path)) and folder.resolve().is_relative_to(Path(data).resolve()):
         raise ValueError(f"{folder} lies inside the photos' folder {data}, so its sample pictures would become photos; choose a run folder outside")
     store = data if isinstance(data, PhotoStore) else PhotoStore(data, config.crop, strict, cache, lr_dir, config.scale)
-    if store.crop != config.crop: raise ValueError(f"the PhotoStore was made for crops of {store.crop}, configuration {config.name!r} wants {config.crop}; make both the same")
-    if store.lr_pixels is not None and store.scale != config.scale: raise ValueError(f"the PhotoStore has LR for a scale of {store.scale}, configuration {config.name!r} wants {config.scale}; make both the same")
-    if resume: _check_networks(folder, Config.from_dict(record["config"]), config)
-    if resume and record["photos_digest"] != _photos_digest(store):
-        raise ValueError(f"{folder} was begun with other photos ({record['photos']}); or with LR versions where there were none, or the other way round; to go on with these, start a new run with --init {folder}")
+    _check_store(store, config, folder, record)
     if not any(getattr(config, name).length(len(store), config.batch) for name in stages):
         raise ValueError(f"configuration {config.name!r} has no steps for stage {stage!r}; give --steps")
     accelerator = make_accelerator(device, precision, track, folder)

@@ -17,7 +17,7 @@ from srgan_nb.generator import Generator, load_generator, save_generator
 from srgan_nb.training import read_metrics
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "benchmarks")] # the tests of the tools import them
+sys.path[:0] = [str(ROOT / name) for name in ("tools", "benchmarks", "recipes")] # their tests import them
 from headless import CHROMIUM, FLAGS, served
 from try_assets import has_runtime
 

@@ -8,14 +8,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from conftest import ROOT
-from srgan_nb.data import sample_photos
+from srgan_nb.data import PhotoStore, sample_photos
 from srgan_nb.training import TINY, Stage, train
 
+import release
 from check_photos import copies
 from ship import credits, sum_hours
+
+
+def test_wider_crops_are_a_function_of_seed_and_step():
+    store = release.Wider(sample_photos(), 96)
+    crops, lr = store.draw(8, seed=3, step=5)
+    assert (tuple(crops.shape), crops.dtype, lr) == ((8, 3, 96, 96), torch.uint8, None)
+    assert torch.equal(crops, torch.stack([store.draw(8, 3, 5, rank, 2)[0] for rank in range(2)], 1).flatten(0, 1))
+    plain = PhotoStore(sample_photos(), 96).draw(4, seed=3, step=5)[0] # half of the batch, but for the order of colours
+    assert torch.equal(crops[:4].sum(1, dtype=torch.int), plain.sum(1, dtype=torch.int)) and not torch.equal(crops[:4], plain)
+    assert [len(part.names) for part in store.smaller] == [5, 5] and (store.smaller[1].sizes <= store.sizes / 2 + 1).all()
 
 
 @pytest.mark.parametrize("disguise", [
@@ -60,8 +72,6 @@ def test_hours_of_both_stages_are_counted():
 
 def test_a_stopped_stage_is_no_success(tmp_path, monkeypatch):
     "Or release.sh would go on to the next one."
-    sys.path.insert(0, str(ROOT / "recipes"))
-    import release
     monkeypatch.setattr(release, "train", lambda config, photos, run, stage, **options: train(replace(TINY, srresnet=Stage(9), n_blocks=1, channels=8, crop=32, save_every=1), sample_photos(), run, stage, device="cpu", precision="fp32", on_save=lambda *_: signal.raise_signal(signal.SIGINT)))
     with pytest.raises(SystemExit, match="srresnet: stopped"): release.main("srresnet", tmp_path, tmp_path, tmp_path / "runs", steps=3)
 

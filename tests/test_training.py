@@ -15,7 +15,7 @@ from accelerate.state import GradientState
 
 import srgan_nb.training as training
 from conftest import HERE, same_tensors, timeless
-from srgan_nb.data import sample_photos
+from srgan_nb.data import PhotoStore, make_pair, sample_photos
 from srgan_nb.generator import read_tensors
 from srgan_nb.training import TINY, Config, Stage, checkpoints, is_finished, new_state, read_metrics, read_record, save_slim, train
 
@@ -137,6 +137,24 @@ def test_vgg_that_cannot_be_had_is_a_sentence(tmp_path, monkeypatch):
     def broken(*_, **__): raise RuntimeError("invalid hash value") # what torch.hub says of half a download
     monkeypatch.setattr(training, "VGGFeatures", broken)
     with pytest.raises(ValueError, match="invalid hash value.*--vgg"): train(replace(CONFIG, content="vgg"), sample_photos(), tmp_path / "run", **HERE)
+
+
+def test_fixed_batchnorm_keeps_the_statistics_of_the_generator(whole, tmp_path):
+    statistics = lambda run: {key: t for key, t in read_tensors(run / "generator.safetensors", "generator")[1].items() if "running" in key}
+    fixed, free = (train(replace(CONFIG, fixed_batchnorm=fix), sample_photos(), tmp_path / str(fix), "srgan", init=whole, **HERE) for fix in (True, False))
+    before = statistics(whole)
+    assert before and all(torch.equal(before[key], t) for key, t in statistics(fixed).items())
+    assert not any(torch.equal(before[key], t) for key, t in statistics(free).items())
+    assert not same_tensors(fixed, whole) # it learns all the same
+
+
+def test_training_takes_what_a_store_draws(whole, tmp_path):
+    class Given(PhotoStore):
+        light = 255
+        def draw(self, *which): return (hr := super().draw(*which)[0]), (self.light * make_pair(hr)[0]).round().byte()
+    class Dark(Given): light = 100
+    assert same_tensors(train(CONFIG, Given(sample_photos(), 32), tmp_path / "same", **HERE), whole)
+    assert not same_tensors(train(CONFIG, Dark(sample_photos(), 32), tmp_path / "dark", **HERE), whole)
 
 
 def test_a_slim_checkpoint_with_another_discriminator_is_refused(whole, tmp_path):
