@@ -56,9 +56,15 @@ def weights(tmp_path):
     return path
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread_from_the_start():
+    "Small networks are faster on one thread, and sums come out the same on every machine; here for what a module's tests share."
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
-def one_thread():
-    "Small networks are faster on one thread, and sums come out the same on every machine."
+def one_thread(one_thread_from_the_start):
+    "And again for each test: some take all threads."
     torch.set_num_threads(1)
 
 

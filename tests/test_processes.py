@@ -64,7 +64,6 @@ def close(a, b, tolerance=1e-5):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     "One process that accumulates the two slices."
-    torch.set_num_threads(1)
     return train(replace(CONFIG, accumulate=2), sample_photos(), tmp_path_factory.mktemp("runs") / "alone", **HERE)
 
 
