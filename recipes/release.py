@@ -50,7 +50,7 @@ class Wider(PhotoStore):
 
     def draw(self, batch: int, seed: int, step: int, rank: int = 0, world: int = 1) -> tuple:
         shares = batch - 2 * (batch // 4), batch // 4, batch // 4
-        crops = torch.cat([crop_batch(store, share, seed + k, step) for k, (store, share) in enumerate(zip([self, *self.smaller], shares))])
+        crops = torch.cat([crop_batch(store, share, seed + k, step) for k, (store, share) in enumerate(zip([self, *self.smaller], shares)) if share])
         rng = np.random.default_rng([seed, step])
         return torch.stack([crop[rng.permutation(3)] if rng.random() < 0.4 else crop for crop in crops])[rank::world], None
 

@@ -854,10 +854,11 @@ def train(
     "Train SRResNet, SRGAN or one after the other. Raises, with what to do: `ValueError` for a folder that holds a run or belongs to a running one, no usable photos, weights that do not fit; `FloatingPointError` as count_unusable; `OSError` for a full disk or a folder that is gone."
     folder, record = Path(out), read_record(out)
     _check_folder(folder, record, resume)
+    newest = checkpoints(folder)[:1] # of a resumed run only
     if resume:
         config, seed, precision = config or Config.from_dict(record["config"]), record["seed"], precision or record.get("asked_precision")
         stage, vgg = stage or record.get("stage"), vgg or record.get("vgg")
-        given, init = init, record.get("init") if checkpoints(folder) else init or record.get("init")
+        given, init = init, record.get("init") if newest else init or record.get("init")
     stage, precision = stage or "both", precision or "auto"
     if stage not in (*STAGES, "both"): raise ValueError(f"stage {stage!r} is not one of {', '.join(STAGES)}, both")
     if not config: raise ValueError("give a configuration; only a resumed run has one")
@@ -876,9 +877,9 @@ def train(
     _check_shares(config, accelerator)
     if accelerator.device.type == "cpu": keep_freed_memory()
     run = Run(config, folder, store, seed, accelerator, _vgg_for(config, stages, vgg, accelerator.device), compile, on_save)
-    start = _start_from(init, config, stages[0]) if init and not (resume and checkpoints(folder)) else None
+    start = _start_from(init, config, stages[0]) if init and not newest else None
     for name, reason in store.skipped.items(): warn(accelerator, f"skipped {name}: {reason}")
-    if resume and str(given or init) != str(init): warn(accelerator, f"init {given} is not read: the run goes on from {checkpoints(folder)[0]}")
+    if resume and str(given or init) != str(init): warn(accelerator, f"init {given} is not read: the run goes on from {newest[0]}")
     folder.mkdir(parents=True, exist_ok=True)
     accelerator.wait_for_everyone() # all have seen the folder as it was
     with claim(folder) if accelerator.is_main_process else nullcontext():

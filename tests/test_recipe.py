@@ -25,6 +25,7 @@ def test_wider_crops_are_a_function_of_seed_and_step():
     crops, lr = store.draw(8, seed=3, step=5)
     assert (tuple(crops.shape), crops.dtype, lr) == ((8, 3, 96, 96), torch.uint8, None)
     assert torch.equal(crops, torch.stack([store.draw(8, 3, 5, rank, 2)[0] for rank in range(2)], 1).flatten(0, 1))
+    assert len(store.draw(2, 3, 5)[0]) == 2 # too few for the smaller ones
     plain = PhotoStore(sample_photos(), 96).draw(4, seed=3, step=5)[0] # half of the batch, but for the order of colours
     assert torch.equal(crops[:4].sum(1, dtype=torch.int), plain.sum(1, dtype=torch.int)) and not torch.equal(crops[:4], plain)
     assert [len(part.names) for part in store.smaller] == [5, 5] and (store.smaller[1].sizes <= store.sizes / 2 + 1).all()
