@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PHOTO_SUFFIXES', 'CACHE', 'sample_photos', 'find_photos', 'celeba', 'find_partners', 'PhotoStore', 'draw_crops',
-           'crop_batch', 'degrade', 'crop_to_multiple', 'make_pair', 'lr_batch']
+           'crop_batch', 'lay_on_device', 'degrade', 'crop_to_multiple', 'make_pair', 'lr_batch']
 
 # %% ../nbs/02_data.ipynb #c73c57fe
 import hashlib
@@ -158,6 +158,8 @@ def _with_partners(store: "PhotoStore", named: list, lr_dir) -> tuple:
 # %% ../nbs/02_data.ipynb #d7ccf0fd
 class PhotoStore:
     "Photographs decoded once, as 8-bit arrays in memory or in a memory-mapped file."
+    on_device = None # all their pixels `(n, 3)`, once lay_on_device has put them there
+
     def __init__(self,
         photos, # a folder, a list of paths, or a dict name -> `Image`
         crop: int = 96, # side of the crops to come, HR pixels (Sec. 3.2); smaller photos are skipped
@@ -244,8 +246,35 @@ def crop_batch(
     rank: int = 0, # which process asks
     world: int = 1, # how many processes there are; must divide `batch`
 ) -> Tensor: # `(batch / world, 3, crop, crop)`, uint8, channels_last
-    "HR crops of one step: rows `rank::world` of the global batch. Raises `ValueError` where `world` does not divide `batch`."
-    return _stack([_crop(store.pixels[photo], *where, store.crop) for photo, *where in _share(store, batch, seed, step, rank, world)])
+    "HR crops of one step: rows `rank::world` of the global batch; on a device where lay_on_device has put the photos there. Raises `ValueError` where `world` does not divide `batch`."
+    plan = _share(store, batch, seed, step, rank, world)
+    if store.on_device is not None: return _look_up(store, plan)
+    return _stack([_crop(store.pixels[photo], *where, store.crop) for photo, *where in plan])
+
+# %% ../nbs/02_data.ipynb #f7b203e5
+def lay_on_device(
+    store: PhotoStore, # the photos
+    device, # where `crop_batch` shall cut from now on
+) -> bool: # False where a GPU has no room: then all stays as it is
+    "Put all photos into one tensor on `device`, if a quarter of its free memory holds them."
+    device, areas = torch.device(device), store.sizes.prod(1).tolist()
+    if device.type == "cuda" and 3 * sum(areas) > torch.cuda.mem_get_info(device)[0] // 4: return False
+    store.on_device = torch.empty(sum(areas), 3, dtype=torch.uint8, device=device)
+    for place, pixels in zip(store.on_device.split(areas), store.pixels): place.copy_(torch.from_numpy(np.array(pixels).reshape(-1, 3)))
+    return True
+
+def _look_up(store: PhotoStore, plan: np.ndarray) -> Tensor:
+    "The crops of a plan, cut on the device."
+    photo, top, left, orientation = plan.T
+    width, end, pixels = store.sizes[photo, 1], store.crop - 1, store.on_device
+    mirrored, upside_down, transposed = ((orientation & bit) > 0 for bit in (1, 2, 4))
+    first = store.sizes.prod(1).cumsum()[photo] - store.sizes[photo].prod(1) + (top + end * upside_down) * width + left + end * mirrored
+    down, right = width * (1 - 2 * upside_down), 1 - 2 * mirrored # from one pixel of the photograph to the next
+    numbers = torch.from_numpy(np.stack([first, np.where(transposed, right, down), np.where(transposed, down, right)]))
+    if pixels.is_cuda: numbers = numbers.pin_memory()
+    first, row, column = numbers.to(pixels.device, non_blocking=True)[:, :, None, None]
+    along = torch.arange(store.crop, device=pixels.device)
+    return pixels[first + row * along[:, None] + column * along].permute(0, 3, 1, 2)
 
 # %% ../nbs/02_data.ipynb #965a0d18
 def degrade(

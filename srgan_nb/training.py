@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torchvision.utils import save_image
 
-from .data import PhotoStore, draw_crops, make_pair
+from .data import PhotoStore, draw_crops, lay_on_device, make_pair
 from .discriminator import Discriminator
 from .generator import Generator, load_generator, read_tensors, save_generator, tensors_under, write_tensors
 from .losses import adversarial_loss, discriminator_loss, feature_loss, perceptual_loss, pixel_loss
@@ -476,7 +476,7 @@ def draw_pair(
     "The crops of a step."
     device = run.accelerator.device
     drawn = run.store.draw(run.config.batch, run.seed, step, *share)
-    if device.type == "cuda": drawn = [x if x is None else x.pin_memory().to(device, non_blocking=True) for x in drawn]
+    if device.type == "cuda": drawn = [x if x is None or x.is_cuda else x.pin_memory().to(device, non_blocking=True) for x in drawn]
     return tuple(x.to(device) for x in make_pair(drawn[0], run.config.scale, drawn[1])) # made on the CPU for Apple's GPUs, which know antialiasing since PyTorch 2.8 only
 
 @torch.no_grad()
@@ -876,6 +876,7 @@ def train(
     accelerator = make_accelerator(device, precision, track, folder)
     _check_shares(config, accelerator)
     if accelerator.device.type == "cpu": keep_freed_memory()
+    if accelerator.device.type == "cuda" and type(store) is PhotoStore: lay_on_device(store, accelerator.device) # what a class of one's own draws may be the CPU's business
     run = Run(config, folder, store, seed, accelerator, _vgg_for(config, stages, vgg, accelerator.device), compile, on_save)
     start = _start_from(init, config, stages[0]) if init and not newest else None
     for name, reason in store.skipped.items(): warn(accelerator, f"skipped {name}: {reason}")
