@@ -58,16 +58,17 @@ def bands(
     tile: tuple, # height and width of the part each tile answers for, LR pixels
     margin: int, # how much more it sees, LR pixels; exact from halo on
     together: int = 1, # tiles of equal shape that go through the network at once
-) -> Iterator[Tensor]: # `(N, 3, scale*h, scale*W)` for each row of tiles, on the CPU
+) -> Iterator[Tensor]: # `(N, 3, scale*h, scale*W)` for each row of tiles, on the device of the network's answers
     "Run `network` tile by tile and keep of each answer the inner box; gives the picture in bands from top to bottom."
     height, width = lr.shape[-2:]
+    if height <= tile[0] and width <= tile[1]: yield network(lr); return # a single tile: nothing to cut or to copy
     for _, row in groupby(tiles(height, width, tile, margin), lambda boxes: boxes[0][0]):
         for _, alike in groupby(row, lambda boxes: boxes[1][3] - boxes[1][2]):
             while group := list(islice(alike, together)):
                 answers = network(torch.cat([lr[..., top:bottom, left:right] for _, (top, bottom, left, right) in group]))
                 for (inner, outer), answer in zip(group, answers.split(len(lr))):
                     top, bottom, left, right = (scale * edge for edge in inner)
-                    if not left: band = torch.empty(len(lr), 3, bottom - top, scale * width, dtype=answer.dtype) # the row begins
+                    if not left: band = torch.empty(len(lr), 3, bottom - top, scale * width, dtype=answer.dtype, device=answer.device) # the row begins
                     y, x = top - scale * outer[0], left - scale * outer[2] # where the inner box begins in the answer
                     band[..., left:right] = answer[..., y:y + bottom - top, x:x + right - left]
         yield band
@@ -80,9 +81,13 @@ def in_tiles(
     tile: tuple, # height and width of a tile, LR pixels
     margin: int, # how much more it sees, LR pixels
     together: int = 1, # tiles at once
-) -> Tensor: # `(N, 3, scale*H, scale*W)`, on the CPU
+) -> Tensor: # `(N, 3, scale*H, scale*W)`
     "All `bands` in one tensor."
-    return torch.cat(list(bands(network, lr, scale, tile, margin, together)), -2)
+    return _joined(bands(network, lr, scale, tile, margin, together))
+
+def _joined(bands: Iterator) -> Tensor:
+    found = list(bands)
+    return torch.cat(found, -2) if len(found) > 1 else found[0]
 
 # %% ../nbs/08_inference.ipynb #5d21b336
 def tile_shape(
@@ -210,13 +215,13 @@ class Upscaler:
         seen = math.prod(min(side + 2 * self.halo, whole) for side, whole in zip(tile, (height, width))) * len(lr)
         look = lambda x: _run_if_it_fits(self, x, strip)
         network = (lambda x: self_ensemble(look, x)) if self.ensemble else look
-        return bands(lambda x: _like(x, network(x)), lr, self.scale, tile, self.halo, together=1 if self.tile else max(pixels // seen, 1))
+        return bands(lambda x: _like(x, network(x)).cpu(), lr, self.scale, tile, self.halo, together=1 if self.tile else max(pixels // seen, 1))
 
     def upscale(self,
         lr: Tensor, # `(N, 3, H, W)`, RGB, float in [0, 1] or uint8
     ) -> Tensor: # `(N, 3, scale*H, scale*W)` on the CPU, float32 in [0, 1], or uint8
         "Super-resolve tensors: all bands in one. Raises what `bands` raises."
-        return torch.cat(list(self.bands(lr)), -2)
+        return _joined(self.bands(lr))
 
     def __call__(self,
         photo, # an `Image` of any mode, or a path
