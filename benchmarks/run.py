@@ -131,7 +131,8 @@ def in_turns(case: str, variants: tuple, argument, rounds: int, threads: int, ca
         ours, theirs = spawn.Pipe()
         process = spawn.Process(target=worker, args=(theirs, threads, case, variant, argument), daemon=True) # ends with us, also where another one died
         process.start(); theirs.close() # or recv would wait for ever for a worker that died
-        workers[variant] = ours, process, ours.recv()
+        workers[variant] = ours, process
+    workers = {variant: (*pair, pair[0].recv()) for variant, pair in workers.items()} # all warm up at once, and all are warm before the first round
     times = {variant: [] for variant in variants}
     for _ in range(rounds):
         for variant, (pipe, *_) in workers.items(): pipe.send(calls); times[variant].append(pipe.recv())
