@@ -40,6 +40,24 @@ def calibrate(generator: Generator, pairs) -> torch.Tensor:
     return cast
 
 
+@torch.no_grad()
+def anchor(run: Path, photos) -> None:
+    """Give each BatchNorm of a run's generator the statistics of what it sees, and a weight and bias with which it computes the same.
+    After training with BatchNorm fixed they are those of older weights, and the network would be another in training mode."""
+    generator = load_generator(run).eval()
+    layers, seen = [layer for layer in generator.modules() if isinstance(layer, torch.nn.BatchNorm2d)], {}
+    def look(layer, given): seen.setdefault(layer, []).append(torch.stack([given[0].mean((0, 2, 3)), given[0].square().mean((0, 2, 3))]))
+    for layer in layers: layer.register_forward_pre_hook(look)
+    for lr, _ in pairs_of(photos, crop=96, batch=16, batches=40): generator(lr)
+    for layer in layers:
+        mean, square = torch.stack(seen[layer]).mean(0)
+        old, new = (layer.running_var + layer.eps).sqrt(), (square - mean ** 2 + layer.eps).sqrt()
+        layer.bias += layer.weight * (mean - layer.running_mean) / old
+        layer.weight *= new / old
+        layer.running_mean.copy_(mean); layer.running_var.copy_(square - mean ** 2)
+    with atomic_path(run / "generator.safetensors") as temporary: save_generator(generator, temporary, **{key: generator.about[key] for key in ("stage", "step", "config") if key in generator.about})
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("generators", nargs="+"); parser.add_argument("--photos", type=Path, required=True); parser.add_argument("-o", "--out", type=Path, required=True)

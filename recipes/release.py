@@ -1,14 +1,15 @@
-"""The training behind the weights that ship, laid out straight (their cards say how they really came about): SRResNet on pixels, and a last part on more varied crops; SRGAN-VGG54 from SRResNet, and that once more, slower and louder; each judged at every checkpoint.
+"""The training behind the weights that ship, laid out straight (their cards say how they really came about): SRResNet on pixels, on more varied crops, and on what its own eight looks see; SRGAN-VGG54 from it, and that once more, slower and louder; each judged at every checkpoint.
 
     python recipes/release.py srresnet --photos DIR --eval DIR --runs DIR
     python recipes/release.py wider --photos DIR --eval DIR --runs DIR
+    python recipes/release.py taught --photos DIR --eval DIR --runs DIR
     python recipes/release.py srgan --photos DIR --eval DIR --runs DIR --vgg FILE
     python recipes/release.py fine --photos DIR --eval DIR --runs DIR --vgg FILE
 
 Called again it continues. On several GPUs: `accelerate launch recipes/release.py ...`. `recipes/release.sh` is all of it,
 from the check of the photographs to the cards.
 
-The run folders are RUNS/srresnet, RUNS/wider, RUNS/srgan and RUNS/fine; each also holds evaluations.jsonl, a line for every checkpoint with the
+The run folders are RUNS/srresnet, RUNS/wider and so on; each also holds evaluations.jsonl, a line for every checkpoint with the
 figures `srgan evaluate --perceptual` gives on Set5 and Set14, and keeps the averaged generator of each.
 """
 import json
@@ -23,36 +24,69 @@ import torch
 import typer
 from PIL import Image
 
-from srgan_nb.data import PhotoStore, crop_batch
+from srgan_nb.data import PhotoStore, crop_batch, lay_on_device, make_pair
+from srgan_nb.inference import Upscaler
 from srgan_nb.training import PAPER, Stage, is_finished, read_record, train
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
+from finish import anchor
 from ship import figures
 
 # What is not in the paper, and why, stands in the ledgers of 00_paper and 07_training.
 SRRESNET = replace(PAPER, name="release", srresnet=Stage(40_000, rate=5e-4, schedule="cosine", warmup=300), srgan=Stage(),
     crop=128, batch=32, log_every=100, save_every=1000)
-WIDER = replace(SRRESNET, name="wider", srresnet=Stage(10_000, rate=1e-4, schedule="cosine", warmup=100), crop=192, batch=4, fixed_batchnorm=True, ema=0.998, save_every=500)
+WIDER = replace(SRRESNET, name="wider", srresnet=Stage(90_000, rate=3e-4, schedule="cosine", warmup=200), crop=192, batch=16, clip=0.03, fixed_batchnorm=True)
+TAUGHT = replace(WIDER, name="taught", srresnet=Stage(2_400, rate=1e-4, schedule="cosine", warmup=50), batch=4, clip=0., ema=0.998, save_every=300)
 SRGAN = replace(PAPER, name="release", srresnet=Stage(), srgan=Stage(3000, rate=1e-4, warmup=50), beta1=0.5, feature_scale=1 / 40,
     pixel_weight=0.5, adversarial_weight=5e-2, joint=True, d_rate=2., d_warmup=300, log_every=100, save_every=200)
 FINE = replace(SRGAN, srgan=Stage(650, rate=3e-5, warmup=50), pixel_weight=0.25, adversarial_weight=0.1, d_rate=4., d_warmup=150, log_every=20, save_every=100)
-PARTS = dict( # the stage, its settings, whose weights it starts from, and the seed of its crops: none draws another's (nor what finish.py draws by 1)
-    srresnet=("srresnet", SRRESNET, None, 0), wider=("srresnet", WIDER, "srresnet", 11), srgan=("srgan", SRGAN, "srresnet", 2), fine=("srgan", FINE, "srgan", 3))
+PARTS = dict( # the stage, its settings, whose weights it starts from, and the seed of its crops: none draws another's (nor what finish.py draws by 1; several stores take seeds in a row)
+    srresnet=("srresnet", SRRESNET, None, 0), wider=("srresnet", WIDER, "srresnet", 11), taught=("srresnet", TAUGHT, "wider", 21),
+    srgan=("srgan", SRGAN, "taught", 2), fine=("srgan", FINE, "srgan", 3))
+
+
+def smaller(photo: Image.Image, size: float) -> Image.Image: return photo.resize((round(photo.width * size), round(photo.height * size)), Image.BICUBIC)
+
+
+def turned(photo: Image.Image, rng: np.random.Generator, crop: int) -> Image.Image:
+    "A square of the photograph turned by a random angle, without corners from outside, and made smaller by 1/2 to 5/6, but not below `crop`."
+    side, angle = min(photo.size), rng.uniform(5, 85)
+    left, top = rng.integers(0, np.array(photo.size) - side, endpoint=True)
+    inside = side / (np.cos(np.radians(angle)) + np.sin(np.radians(angle))) - 2 # side of the largest square within the turned one
+    size = max(round(inside * rng.uniform(1 / 2, 5 / 6)), crop)
+    edges = (side - inside) / 2, (side + inside) / 2
+    return photo.crop((left, top, left + side, top + side)).rotate(angle, Image.BICUBIC).resize((size, size), Image.BICUBIC, box=(edges[0], edges[0], edges[1], edges[1]))
 
 
 class Wider(PhotoStore):
-    """The photographs and, for a half of each batch, the same made smaller, by 3/4 and by 1/2: finer detail per pixel, which the
-    network has not seen. Two crops in five get a random order of red, green and blue."""
+    """The photographs and, for three quarters of each batch, variants of them: made smaller by 3/4 and by 1/2, for finer detail
+    per pixel, and turned by any angle, for edges of all directions. Two crops in five get a random order of red, green and blue."""
     def __init__(self, photos, crop: int):
         super().__init__(photos, crop)
-        def shrunk(pixels, size): return Image.fromarray(pixels).resize((round(pixels.shape[1] * size), round(pixels.shape[0] * size)), Image.BICUBIC)
-        self.smaller = [PhotoStore({name: shrunk(pixels, size) for name, pixels in zip(self.names, self.pixels)}, crop) for size in (3 / 4, 1 / 2)]
+        rng, images = np.random.default_rng(0), dict(zip(self.names, map(Image.fromarray, self.pixels)))
+        variants = *({name: smaller(image, size) for name, image in images.items()} for size in (3 / 4, 1 / 2)), {f"{name} {k}": turned(image, rng, crop) for name, image in images.items() for k in range(2)}
+        self.stores = [self, *(PhotoStore(named, crop) for named in variants)]
+        if torch.cuda.is_available():
+            for store in self.stores: lay_on_device(store, "cuda")
 
     def draw(self, batch: int, seed: int, step: int, rank: int = 0, world: int = 1) -> tuple:
-        shares = batch - 2 * (batch // 4), batch // 4, batch // 4
-        crops = torch.cat([crop_batch(store, share, seed + k, step) for k, (store, share) in enumerate(zip([self, *self.smaller], shares)) if share])
+        shares = map(len, np.array_split(range(batch), len(self.stores)))
+        crops = torch.cat([crop_batch(store, share, seed + k, step) for k, (store, share) in enumerate(zip(self.stores, shares)) if share])
         rng = np.random.default_rng([seed, step])
-        return torch.stack([crop[rng.permutation(3)] if rng.random() < 0.4 else crop for crop in crops])[rank::world], None
+        orders = torch.from_numpy(np.stack([rng.permutation(3) if rng.random() < 0.4 else np.arange(3) for _ in crops])).to(crops.device)
+        return crops.gather(1, orders[:, :, None, None].expand_as(crops))[rank::world], None
+
+
+class Taught(Wider):
+    "The same crops, and instead of their originals what a teacher makes of their LR versions in eight looks. On its pictures a network learns to see in one look what eight saw."
+    def __init__(self, photos, crop: int, teacher):
+        super().__init__(photos, crop)
+        self.teacher = Upscaler.from_pretrained(teacher, precision="fp32", ensemble=True)
+
+    def draw(self, *which) -> tuple:
+        lr, _ = make_pair(super().draw(*which)[0])
+        lr = (255 * lr).round().byte().cpu()
+        return self.teacher.upscale(lr), lr
 
 
 def evaluation(eval_dir: Path):
@@ -66,7 +100,7 @@ def evaluation(eval_dir: Path):
 
 
 def main(
-    part: Annotated[Literal["srresnet", "wider", "srgan", "fine"], typer.Argument(help="Which weights to train; wider and srgan start from RUNS/srresnet, fine from RUNS/srgan.")],
+    part: Annotated[Literal[tuple(PARTS)], typer.Argument(help="Which weights to train; each part but the first starts from those of the one before.")],
     photos: Annotated[Path, typer.Option(help="Photographs to train on.")],
     evaluate: Annotated[Path, typer.Option("--eval", help="The folder of Set5 and Set14, each with HR and LRbicx4.")],
     runs: Annotated[Path, typer.Option(help="Where the run folders are.")],
@@ -81,9 +115,10 @@ def main(
     if batch: config = replace(config, batch=batch)
     run = runs / part
     resume = read_record(run) is not None
-    data = Wider(photos, config.crop) if part == "wider" else photos
+    data = dict(wider=lambda: Wider(photos, config.crop), taught=lambda: Taught(photos, config.crop, runs / before)).get(part, lambda: photos)()
     train(config, data, run, stage, init=init or before and runs / before, vgg=vgg, resume=resume, seed=seed, compile=compile, on_save=evaluation(evaluate))
     if not is_finished(run): sys.exit(f"{part}: stopped; the same command goes on") # so that release.sh does not
+    if config.fixed_batchnorm: anchor(run, photos)
 
 
 if __name__ == "__main__": typer.run(main)

@@ -7,16 +7,20 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from conftest import ROOT
-from srgan_nb.data import PhotoStore, sample_photos
+from srgan_nb.data import PhotoStore, make_pair, sample_photos
+from srgan_nb.generator import Generator, load_generator, save_generator
+from srgan_nb.inference import Upscaler
 from srgan_nb.training import TINY, Stage, train
 
 import release
 from check_photos import copies
+from finish import anchor, pairs_of
 from ship import credits, sum_hours
 
 
@@ -25,10 +29,38 @@ def test_wider_crops_are_a_function_of_seed_and_step():
     crops, lr = store.draw(8, seed=3, step=5)
     assert (tuple(crops.shape), crops.dtype, lr) == ((8, 3, 96, 96), torch.uint8, None)
     assert torch.equal(crops, torch.stack([store.draw(8, 3, 5, rank, 2)[0] for rank in range(2)], 1).flatten(0, 1))
-    assert len(store.draw(2, 3, 5)[0]) == 2 # too few for the smaller ones
-    plain = PhotoStore(sample_photos(), 96).draw(4, seed=3, step=5)[0] # half of the batch, but for the order of colours
+    assert len(store.draw(2, 3, 5)[0]) == 2 # too few for all variants
+    plain = torch.cat([PhotoStore(sample_photos(), 96).draw(2, 3, 5)[0], store.stores[1].draw(2, 4, 5)[0]]) # half of the batch, but for the order of colours
     assert torch.equal(crops[:4].sum(1, dtype=torch.int), plain.sum(1, dtype=torch.int)) and not torch.equal(crops[:4], plain)
-    assert [len(part.names) for part in store.smaller] == [5, 5] and (store.smaller[1].sizes <= store.sizes / 2 + 1).all()
+    assert [len(part.names) for part in store.stores] == [5, 5, 5, 10] and (store.stores[2].sizes <= store.sizes / 2 + 1).all()
+
+
+def test_a_turned_photograph_shows_nothing_from_outside():
+    white, rng = Image.new("RGB", (400, 300), "white"), np.random.default_rng(0)
+    squares = [release.turned(white, rng, 96) for _ in range(50)]
+    assert all(np.asarray(square).min() == 255 and 96 <= square.width == square.height <= 250 for square in squares)
+
+
+def test_a_teacher_shows_what_eight_looks_see(tmp_path):
+    save_generator(g := Generator(n_blocks=1, channels=4), tmp_path / "generator.safetensors")
+    sr, lr = release.Taught(sample_photos(), 48, tmp_path).draw(4, 3, 5)
+    hr, _ = release.Wider(sample_photos(), 48).draw(4, 3, 5)
+    assert torch.equal(lr, (255 * make_pair(hr)[0]).round().byte()) and sr.dtype == torch.uint8
+    assert torch.equal(sr, Upscaler(g, precision="fp32", ensemble=True).upscale(lr))
+
+
+def test_an_anchored_network_computes_the_same_and_trains_from_there(tmp_path):
+    torch.manual_seed(0)
+    g = Generator(n_blocks=2, channels=8)
+    for layer in g.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d): layer.running_mean.uniform_(-1, 1); layer.running_var.uniform_(1, 9); layer.weight.data.uniform_(0.5, 2)
+    save_generator(g, tmp_path / "generator.safetensors", stage="srresnet", step=7)
+    anchor(tmp_path, sample_photos())
+    anchored = load_generator(tmp_path)
+    lr = torch.cat([lr for lr, _ in pairs_of(sample_photos(), 96, 16, 2)])
+    torch.testing.assert_close(anchored.eval()(lr), g.eval()(lr), atol=1e-4, rtol=1e-4)
+    far, near = ((network.eval()(lr) - network.train()(lr)).abs().mean() for network in (g, anchored))
+    assert near < far / 10 and anchored.about["step"] == "7"
 
 
 @pytest.mark.parametrize("disguise", [
