@@ -251,7 +251,7 @@ def crop_batch(
     if store.on_device is not None: return _look_up(store, plan)
     return _stack([_crop(store.pixels[photo], *where, store.crop) for photo, *where in plan])
 
-# %% ../nbs/02_data.ipynb #f7b203e5
+# %% ../nbs/02_data.ipynb #d1251fb2
 def lay_on_device(
     store: PhotoStore, # the photos
     device, # where `crop_batch` shall cut from now on

@@ -876,7 +876,7 @@ def train(
     accelerator = make_accelerator(device, precision, track, folder)
     _check_shares(config, accelerator)
     if accelerator.device.type == "cpu": keep_freed_memory()
-    if accelerator.device.type == "cuda" and type(store) is PhotoStore: lay_on_device(store, accelerator.device) # what a class of one's own draws may be the CPU's business
+    if accelerator.device.type == "cuda" and store is not data: lay_on_device(store, accelerator.device) # somebody else's store stays as it is
     run = Run(config, folder, store, seed, accelerator, _vgg_for(config, stages, vgg, accelerator.device), compile, on_save)
     start = _start_from(init, config, stages[0]) if init and not newest else None
     for name, reason in store.skipped.items(): warn(accelerator, f"skipped {name}: {reason}")

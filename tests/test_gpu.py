@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from srgan_nb import Upscaler, training
-from srgan_nb.data import PhotoStore, sample_photos
+from srgan_nb.data import PhotoStore, crop_batch, lay_on_device, sample_photos
 from srgan_nb.generator import read_tensors
 from srgan_nb.training import TINY, Run, Stage, checkpoints, make_accelerator, make_step, new_state, read_record, run_step, set_rates, state_tensors, train
 
@@ -42,6 +42,12 @@ def test_a_run_goes_on_where_it_stood(tmp_path, exact):
     checkpoints(run)[0].unlink()
     train(None, sample_photos(), run, resume=True, device="cuda")
     assert apart(run, whole) < 1e-3
+
+
+def test_crops_cut_on_the_device_are_the_same():
+    here, there = (PhotoStore(sample_photos(), 96) for _ in range(2))
+    assert lay_on_device(there, "cuda")
+    for step in range(8): assert torch.equal(crop_batch(there, 8, 1, step).cpu(), crop_batch(here, 8, 1, step))
 
 
 @pytest.mark.parametrize("stage", ["srresnet", "srgan"])
