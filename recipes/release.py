@@ -13,6 +13,7 @@ The run folders are RUNS/srresnet, RUNS/wider and so on; each also holds evaluat
 figures `srgan evaluate --perceptual` gives on Set5 and Set14, and keeps the averaged generator of each.
 """
 import json
+import os
 import shutil
 import sys
 from dataclasses import replace
@@ -49,7 +50,7 @@ def smaller(photo: Image.Image, size: float) -> Image.Image: return photo.resize
 
 
 def turned(photo: Image.Image, rng: np.random.Generator, crop: int) -> Image.Image:
-    "A square of the photograph turned by a random angle, without corners from outside, and made smaller by 1/2 to 5/6, but not below `crop`."
+    "A square of the photograph turned by a random angle, without corners from outside, and shrunk to 1/2 to 5/6 of its size, but not below `crop`."
     side, angle = min(photo.size), rng.uniform(5, 85)
     left, top = rng.integers(0, np.array(photo.size) - side, endpoint=True)
     inside = side / (np.cos(np.radians(angle)) + np.sin(np.radians(angle))) - 2 # side of the largest square within the turned one
@@ -59,22 +60,22 @@ def turned(photo: Image.Image, rng: np.random.Generator, crop: int) -> Image.Ima
 
 
 class Wider(PhotoStore):
-    """The photographs and, for three quarters of each batch, variants of them: made smaller by 3/4 and by 1/2, for finer detail
-    per pixel, and turned by any angle, for edges of all directions. Two crops in five get a random order of red, green and blue."""
+    """The photographs and, for three quarters of each batch, variants of them: shrunk to 3/4 and to 1/2 of their size, for
+    finer detail per pixel, and turned by any angle, for edges of all directions. Two crops in five get a random order of red, green and blue."""
     def __init__(self, photos, crop: int):
         super().__init__(photos, crop)
         rng, images = np.random.default_rng(0), dict(zip(self.names, map(Image.fromarray, self.pixels)))
         variants = *({name: smaller(image, size) for name, image in images.items()} for size in (3 / 4, 1 / 2)), {f"{name} {k}": turned(image, rng, crop) for name, image in images.items() for k in range(2)}
         self.stores = [self, *(PhotoStore(named, crop) for named in variants)]
         if torch.cuda.is_available():
-            for store in self.stores: lay_on_device(store, "cuda")
+            for store in self.stores: lay_on_device(store, f"cuda:{os.environ.get('LOCAL_RANK', 0)}")
 
     def draw(self, batch: int, seed: int, step: int, rank: int = 0, world: int = 1) -> tuple:
         shares = map(len, np.array_split(range(batch), len(self.stores)))
         crops = torch.cat([crop_batch(store, share, seed + k, step) for k, (store, share) in enumerate(zip(self.stores, shares)) if share])
         rng = np.random.default_rng([seed, step])
         orders = torch.from_numpy(np.stack([rng.permutation(3) if rng.random() < 0.4 else np.arange(3) for _ in crops])).to(crops.device)
-        return crops.gather(1, orders[:, :, None, None].expand_as(crops))[rank::world], None
+        return crops.gather(1, orders[:, :, None, None].expand_as(crops))[rank::world].contiguous(memory_format=torch.channels_last), None
 
 
 class Taught(Wider):
@@ -118,7 +119,7 @@ def main(
     data = dict(wider=lambda: Wider(photos, config.crop), taught=lambda: Taught(photos, config.crop, runs / before)).get(part, lambda: photos)()
     train(config, data, run, stage, init=init or before and runs / before, vgg=vgg, resume=resume, seed=seed, compile=compile, on_save=evaluation(evaluate))
     if not is_finished(run): sys.exit(f"{part}: stopped; the same command goes on") # so that release.sh does not
-    if config.fixed_batchnorm: anchor(run, photos)
+    if config.fixed_batchnorm and os.environ.get("RANK", "0") == "0": anchor(run, photos)
 
 
 if __name__ == "__main__": typer.run(main)
