@@ -6,6 +6,8 @@ A generator in the game circles around a better one, more widely than the runnin
 apart on its way is nearer to it. But the mean of two networks' BatchNorm statistics are not the statistics of the mean
 network: they are measured anew. What cast is left over all photographs is then taken off the bias of the last convolution,
 three numbers. Both are measured on crops of the training photographs. OUT is the run's folder (its checkpoints keep the weights as they were) or a copy of it.
+
+`anchor` is another last touch, which release.py gives to what was trained with BatchNorm fixed.
 """
 import argparse
 from pathlib import Path
@@ -51,10 +53,11 @@ def anchor(run: Path, photos) -> None:
     for lr, _ in pairs_of(photos, crop=96, batch=16, batches=40): generator(lr)
     for layer in layers:
         mean, square = torch.stack(seen[layer]).mean(0)
-        old, new = (layer.running_var + layer.eps).sqrt(), (square - mean ** 2 + layer.eps).sqrt()
+        variance = square - mean ** 2
+        old, new = (layer.running_var + layer.eps).sqrt(), (variance + layer.eps).sqrt()
         layer.bias += layer.weight * (mean - layer.running_mean) / old
         layer.weight *= new / old
-        layer.running_mean.copy_(mean); layer.running_var.copy_(square - mean ** 2)
+        layer.running_mean.copy_(mean); layer.running_var.copy_(variance)
     with atomic_path(run / "generator.safetensors") as temporary: save_generator(generator, temporary, **{key: generator.about[key] for key in ("stage", "step", "config") if key in generator.about})
 
 

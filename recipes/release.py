@@ -41,9 +41,6 @@ TAUGHT = replace(WIDER, name="taught", srresnet=Stage(2_400, rate=1e-4, schedule
 SRGAN = replace(PAPER, name="release", srresnet=Stage(), srgan=Stage(3000, rate=1e-4, warmup=50), beta1=0.5, feature_scale=1 / 40,
     pixel_weight=0.5, adversarial_weight=5e-2, joint=True, d_rate=2., d_warmup=300, log_every=100, save_every=200)
 FINE = replace(SRGAN, srgan=Stage(650, rate=3e-5, warmup=50), pixel_weight=0.25, adversarial_weight=0.1, d_rate=4., d_warmup=150, log_every=20, save_every=100)
-PARTS = dict( # the stage, its settings, whose weights it starts from, and the seed of its crops: none draws another's (nor what finish.py draws by 1; several stores take seeds in a row)
-    srresnet=("srresnet", SRRESNET, None, 0), wider=("srresnet", WIDER, "srresnet", 11), taught=("srresnet", TAUGHT, "wider", 21),
-    srgan=("srgan", SRGAN, "taught", 2), fine=("srgan", FINE, "srgan", 3))
 
 
 def smaller(photo: Image.Image, size: float) -> Image.Image: return photo.resize((round(photo.width * size), round(photo.height * size)), Image.BICUBIC)
@@ -90,6 +87,12 @@ class Taught(Wider):
         return self.teacher.upscale(lr), lr
 
 
+PARTS = dict( # the stage, its settings, whose weights it starts from, the seed of its crops, and what they are cut from, made of the photographs, the crop's side and the weights before
+    srresnet=("srresnet", SRRESNET, None, 0, lambda photos, *_: photos), wider=("srresnet", WIDER, "srresnet", 11, lambda photos, crop, _: Wider(photos, crop)),
+    taught=("srresnet", TAUGHT, "wider", 21, Taught), srgan=("srgan", SRGAN, "taught", 2, lambda photos, *_: photos), fine=("srgan", FINE, "srgan", 3, lambda photos, *_: photos))
+# Seeds: no part draws another's crops, nor those that finish.py draws by 1; the stores of Wider take as many seeds in a row.
+
+
 def evaluation(eval_dir: Path):
     "What `train` calls after each save: the figures of the averaged generator, appended to evaluations.jsonl."
     def evaluate(run: Path, stage: str, step: int) -> None:
@@ -111,13 +114,13 @@ def main(
     batch: Annotated[Optional[int], typer.Option(min=1, help="Crops a step, instead of the recipe's.")] = None,
     compile: Annotated[bool, typer.Option("--compile", help="Compile the generator; worth it on a GPU.")] = False,
 ):
-    stage, config, before, seed = PARTS[part]
+    stage, config, before, seed, source = PARTS[part]
     if steps: config = replace(config, **{stage: replace(getattr(config, stage), steps=steps)})
     if batch: config = replace(config, batch=batch)
     run = runs / part
     resume = read_record(run) is not None
-    data = dict(wider=lambda: Wider(photos, config.crop), taught=lambda: Taught(photos, config.crop, runs / before)).get(part, lambda: photos)()
-    train(config, data, run, stage, init=init or before and runs / before, vgg=vgg, resume=resume, seed=seed, compile=compile, on_save=evaluation(evaluate))
+    start = before and runs / before
+    train(config, source(photos, config.crop, start), run, stage, init=init or start, vgg=vgg, resume=resume, seed=seed, compile=compile, on_save=evaluation(evaluate))
     if not is_finished(run): sys.exit(f"{part}: stopped; the same command goes on") # so that release.sh does not
     if config.fixed_batchnorm and os.environ.get("RANK", "0") == "0": anchor(run, photos)
 
