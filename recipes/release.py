@@ -17,6 +17,7 @@ import os
 import shutil
 import sys
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, Optional
 
@@ -37,7 +38,7 @@ from ship import figures
 SRRESNET = replace(PAPER, name="release", srresnet=Stage(40_000, rate=5e-4, schedule="cosine", warmup=300), srgan=Stage(),
     crop=128, batch=32, log_every=100, save_every=1000)
 WIDER = replace(SRRESNET, name="wider", srresnet=Stage(90_000, rate=3e-4, schedule="cosine", warmup=200), crop=192, batch=16, clip=0.03, fixed_batchnorm=True)
-TAUGHT = replace(WIDER, name="taught", srresnet=Stage(2_400, rate=1e-4, schedule="cosine", warmup=50), batch=4, clip=0., ema=0.998, save_every=300)
+TAUGHT = replace(WIDER, name="taught", srresnet=Stage(2_400, rate=1e-4, schedule="cosine", warmup=50), batch=4, clip=0.002, ema=0.998, save_every=300)
 SRGAN = replace(PAPER, name="release", srresnet=Stage(), srgan=Stage(3000, rate=1e-4, warmup=50), beta1=0.5, feature_scale=1 / 40,
     pixel_weight=0.5, adversarial_weight=5e-2, joint=True, d_rate=2., d_warmup=300, log_every=100, save_every=200)
 FINE = replace(SRGAN, srgan=Stage(650, rate=3e-5, warmup=50), pixel_weight=0.25, adversarial_weight=0.1, d_rate=4., d_warmup=150, log_every=20, save_every=100)
@@ -76,15 +77,25 @@ class Wider(PhotoStore):
 
 
 class Taught(Wider):
-    "The same crops, and instead of their originals what a teacher makes of their LR versions in eight looks. On its pictures a network learns to see in one look what eight saw."
+    """The same crops, and instead of their originals what a teacher makes of their LR versions in eight looks. On its pictures a network learns to see in one look what eight saw.
+    Such a picture turns with its crop. So each is made once and learned from in all eight orientations, shuffled with those of the other crops of a lesson, which lasts 64 steps."""
     def __init__(self, photos, crop: int, teacher):
         super().__init__(photos, crop)
         self.teacher = Upscaler.from_pretrained(teacher, precision="fp32", ensemble=True)
 
-    def draw(self, *which) -> tuple:
-        lr, _ = make_pair(super().draw(*which)[0])
+    @lru_cache(maxsize=1)
+    def lesson(self, batch: int, *which) -> tuple:
+        lr, _ = make_pair(super().draw(8 * batch, *which)[0])
         lr = (255 * lr).round().byte().cpu()
         return self.teacher.upscale(lr), lr
+
+    def draw(self, batch: int, seed: int, step: int, rank: int = 0, world: int = 1) -> tuple:
+        lesson, page = divmod(step, 64)
+        pictures = self.lesson(batch, seed, lesson, rank, world)
+        order = np.random.default_rng([seed, lesson]).permutation(64 * batch // world)
+        crops, orientations = np.divmod(np.split(order, 64)[page], 8)
+        turn = lambda x, orientation: x.rot90(orientation % 4, (-2, -1)).flip(-1) if orientation >= 4 else x.rot90(orientation, (-2, -1))
+        return tuple(torch.stack([turn(x[crop], orientation) for crop, orientation in zip(crops, orientations.tolist())]) for x in pictures)
 
 
 PARTS = dict( # the stage, its settings, whose weights it starts from, the seed of its crops, and what they are cut from, made of the photographs, the crop's side and the weights before

@@ -20,7 +20,7 @@ from srgan_nb.training import TINY, Stage, train
 
 import release
 from check_photos import copies
-from finish import anchor, pairs_of
+from finish import anchor, go_beyond, pairs_of
 from ship import credits, sum_hours
 
 
@@ -42,11 +42,21 @@ def test_a_turned_photograph_shows_nothing_from_outside():
 
 
 def test_a_teacher_shows_what_eight_looks_see(tmp_path):
+    "Within 64 steps, of eight times as many crops as a step learns from, each from all eight sides."
     save_generator(g := Generator(n_blocks=1, channels=4), tmp_path / "generator.safetensors")
-    sr, lr = release.Taught(sample_photos(), 48, tmp_path).draw(4, 3, 5)
-    hr, _ = release.Wider(sample_photos(), 48).draw(4, 3, 5)
-    assert torch.equal(lr, (255 * make_pair(hr)[0]).round().byte()) and sr.dtype == torch.uint8
-    assert torch.equal(sr, Upscaler(g, precision="fp32", ensemble=True).upscale(lr))
+    store, sees = release.Taught(sample_photos(), 48, tmp_path), Upscaler(g, precision="fp32", ensemble=True).upscale
+    srs, lrs = map(torch.cat, zip(*(store.draw(2, 3, step) for step in range(64, 128))))
+    assert srs.dtype == torch.uint8 and (sees(lrs).int() - srs.int()).abs().max() <= 1 # floats are added in another order
+    lr = (255 * make_pair(release.Wider(sample_photos(), 48).draw(16, 3, 1)[0])[0]).round().byte()
+    sides = torch.cat([seen.rot90(turns, (-2, -1)) for seen in (lr, lr.flip(-1)) for turns in range(4)])
+    assert sorted(x.numpy().tobytes() for x in lrs) == sorted(x.numpy().tobytes() for x in sides)
+
+
+def test_beyond_goes_on_in_the_same_direction():
+    start, generator = Generator(n_blocks=1, channels=4), Generator(n_blocks=1, channels=4)
+    way = [here - there for here, there in zip(generator.parameters(), start.parameters())]
+    go_beyond(generator, start, 0.5)
+    for here, there, before in zip(generator.parameters(), start.parameters(), way): torch.testing.assert_close(here - there, 1.5 * before)
 
 
 def test_an_anchored_network_computes_the_same_and_trains_from_there(tmp_path):
