@@ -11,6 +11,7 @@ __all__ = ['EXIT_CODES', 'app', 'Device', 'Precision', 'Compile', 'Ensemble', 'Q
 # %% ../nbs/09_cli.ipynb #2a74b6c4
 import json
 import os
+import signal
 import sys
 import tempfile
 from contextlib import contextmanager, nullcontext, redirect_stdout
@@ -47,6 +48,7 @@ def _version(asked: bool):
 @app.callback()
 def main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False):
     "Options that come before a command's name."
+    signal.signal(signal.SIGTERM, signal.default_int_handler) # `kill` and `timeout` end a command as Ctrl-C does, so that it tidies up
     if hasattr(sys.stdout, "reconfigure"): sys.stdout.reconfigure(errors="surrogateescape" if os.name == "posix" else "backslashreplace") # names of files need not be text
 
 # %% ../nbs/09_cli.ipynb #0f9929e2

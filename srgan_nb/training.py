@@ -867,6 +867,7 @@ def train(
     if not 0 <= seed < 2**63: raise ValueError(f"a seed of {seed}: give one from 0 to 2**63 - 1")
     if "srgan" in stages and config.crop < 16: raise ValueError(f"a crop of {config.crop}: D needs at least 16 pixels; give more, or train --stage srresnet only")
     pick_precision(precision, pick_device(device)) # are there? Better asked before the photos are decoded
+    start = _start_from(init, config, stages[0]) if init and not newest else None
     if isinstance(data, (str, Path)) and folder.resolve().is_relative_to(Path(data).resolve()):
         raise ValueError(f"{folder} lies inside the photos' folder {data}, so its sample pictures would become photos; choose a run folder outside")
     store = data if isinstance(data, PhotoStore) else PhotoStore(data, config.crop, strict, cache, lr_dir, config.scale)
@@ -878,7 +879,6 @@ def train(
     if accelerator.device.type == "cpu": keep_freed_memory()
     if accelerator.device.type == "cuda" and store is not data: lay_on_device(store, accelerator.device) # somebody else's store stays as it is
     run = Run(config, folder, store, seed, accelerator, _vgg_for(config, stages, vgg, accelerator.device), compile, on_save)
-    start = _start_from(init, config, stages[0]) if init and not newest else None
     for name, reason in store.skipped.items(): warn(accelerator, f"skipped {name}: {reason}")
     if resume and str(given or init) != str(init): warn(accelerator, f"init {given} is not read: the run goes on from {newest[0]}")
     folder.mkdir(parents=True, exist_ok=True)

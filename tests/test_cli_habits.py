@@ -2,8 +2,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,16 @@ def test_pipes_carry_pictures(photos, weights, tmp_path):
     assert (done.returncode, done.stderr) == (0, b"") and Image.open(tmp_path / "large.png").size == (480, 400)
     broken = subprocess.run([*SRGAN, "upscale", "-", "-o", "-", "--weights", str(weights)], input=b"no picture", capture_output=True)
     assert broken.returncode == 1 and broken.stdout == b"" and broken.stderr.startswith(b"srgan: stdin: not a picture")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no SIGTERM to catch")
+def test_a_killed_enlargement_leaves_nothing(tmp_path):
+    "Not even the pixels that were to become a PNG."
+    Image.effect_noise((600, 600), 50).convert("RGB").save(tmp_path / "small.png")
+    with subprocess.Popen([*SRGAN, "upscale", tmp_path / "small.png", "-o", tmp_path / "out" / "large.png"], stderr=subprocess.PIPE) as command:
+        while command.poll() is None and not list(tmp_path.glob("out/*")): time.sleep(0.05)
+        command.terminate()
+    assert command.returncode not in (0, -signal.SIGTERM) and list(tmp_path.glob("out/*")) == []
 
 
 def test_patterns_and_folders_by_pattern(srgan, photos, weights, tmp_path):

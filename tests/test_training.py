@@ -53,6 +53,10 @@ def test_weights_of_another_size_are_refused(whole, tmp_path):
     with pytest.raises(ValueError, match="'scale': 4}; .*'scale': 2}"): train(replace(CONFIG, scale=2), sample_photos(), tmp_path / "run", init=whole, **HERE)
 
 
+def test_mistaken_weights_are_named_before_photos_are_decoded(tmp_path):
+    with pytest.raises(ValueError, match="typo.safetensors: no such weights"): train(CONFIG, tmp_path / "no photos", tmp_path / "run", init="typo.safetensors", **HERE)
+
+
 def test_broken_newest_checkpoint_falls_back(whole, tmp_path, capsys):
     run = train(CONFIG, sample_photos(), tmp_path / "run", **HERE)
     checkpoints(run)[0].write_bytes(checkpoints(run)[0].read_bytes()[:1000])
