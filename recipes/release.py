@@ -1,4 +1,4 @@
-"""The training behind the weights that ship, laid out straight (their cards say how they really came about): SRResNet on pixels, on more varied crops, and on what its own eight looks see; SRGAN-VGG54 from it, and that once more, slower and louder; each judged at every checkpoint.
+"""The training behind the weights that ship, laid out straight (their cards say how they really came about): SRResNet on pixels, on more varied crops, and on what its own eight looks see; SRGAN-VGG54 from the first of these, and that once more, slower and louder; each judged at every checkpoint.
 
     python recipes/release.py srresnet --photos DIR --eval DIR --runs DIR
     python recipes/release.py wider --photos DIR --eval DIR --runs DIR
@@ -66,7 +66,7 @@ class Wider(PhotoStore):
         variants = *({name: smaller(image, size) for name, image in images.items()} for size in (3 / 4, 1 / 2)), {f"{name} {k}": turned(image, rng, crop) for name, image in images.items() for k in range(2)}
         self.stores = [self, *(PhotoStore(named, crop) for named in variants)]
         if torch.cuda.is_available():
-            for store in self.stores: lay_on_device(store, f"cuda:{os.environ.get('LOCAL_RANK', 0)}")
+            for store in self.stores: lay_on_device(store, torch.device("cuda", torch.cuda.current_device()))
 
     def draw(self, batch: int, seed: int, step: int, rank: int = 0, world: int = 1) -> tuple:
         shares = map(len, np.array_split(range(batch), len(self.stores)))
@@ -78,12 +78,12 @@ class Wider(PhotoStore):
 
 class Taught(Wider):
     """The same crops, and instead of their originals what a teacher makes of their LR versions in eight looks. On its pictures a network learns to see in one look what eight saw.
-    Such a picture turns with its crop. So each is made once and learned from in all eight orientations, shuffled with those of the other crops of a lesson, which lasts 64 steps."""
+    Such a picture turns with its crop. So eight batches of crops are taught at once, and learned from in all their orientations, shuffled: a lesson of 64 steps."""
     def __init__(self, photos, crop: int, teacher):
         super().__init__(photos, crop)
         self.teacher = Upscaler.from_pretrained(teacher, precision="fp32", ensemble=True)
 
-    @lru_cache(maxsize=1)
+    @lru_cache(maxsize=2) # for a sample picture, which shows step 0, does not make the teacher forget where it was
     def lesson(self, batch: int, *which) -> tuple:
         lr, _ = make_pair(super().draw(8 * batch, *which)[0])
         lr = (255 * lr).round().byte().cpu()
@@ -100,7 +100,7 @@ class Taught(Wider):
 
 PARTS = dict( # the stage, its settings, whose weights it starts from, the seed of its crops, and what they are cut from, made of the photographs, the crop's side and the weights before
     srresnet=("srresnet", SRRESNET, None, 0, lambda photos, *_: photos), wider=("srresnet", WIDER, "srresnet", 11, lambda photos, crop, _: Wider(photos, crop)),
-    taught=("srresnet", TAUGHT, "wider", 21, Taught), srgan=("srgan", SRGAN, "taught", 2, lambda photos, *_: photos), fine=("srgan", FINE, "srgan", 3, lambda photos, *_: photos))
+    taught=("srresnet", TAUGHT, "wider", 21, Taught), srgan=("srgan", SRGAN, "srresnet", 2, lambda photos, *_: photos), fine=("srgan", FINE, "srgan", 3, lambda photos, *_: photos))
 # Seeds: no part draws another's crops, nor those that finish.py draws by 1; the stores of Wider take as many seeds in a row.
 
 
@@ -115,7 +115,7 @@ def evaluation(eval_dir: Path):
 
 
 def main(
-    part: Annotated[Literal[tuple(PARTS)], typer.Argument(help="Which weights to train; each part but the first starts from those of the one before.")],
+    part: Annotated[Literal[tuple(PARTS)], typer.Argument(help="Which weights to train; PARTS says whose each starts from.")],
     photos: Annotated[Path, typer.Option(help="Photographs to train on.")],
     evaluate: Annotated[Path, typer.Option("--eval", help="The folder of Set5 and Set14, each with HR and LRbicx4.")],
     runs: Annotated[Path, typer.Option(help="Where the run folders are.")],
@@ -126,6 +126,7 @@ def main(
     compile: Annotated[bool, typer.Option("--compile", help="Compile the generator; worth it on a GPU.")] = False,
 ):
     stage, config, before, seed, source = PARTS[part]
+    if torch.cuda.is_available(): torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0))) # for the crops and the teacher, which are there before the Accelerator
     if steps: config = replace(config, **{stage: replace(getattr(config, stage), steps=steps)})
     if batch: config = replace(config, batch=batch)
     run = runs / part

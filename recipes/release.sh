@@ -22,7 +22,7 @@ $python "$here/tools/check_photos.py" "$photos" "$eval/Set5/HR" "$eval/Set14/HR"
 for part in srresnet wider taught; do $launch "$here/recipes/release.py" $part --photos "$photos" --eval "$eval" --runs "$runs" ${OPTIONS:-}; done
 for part in srgan fine; do $launch "$here/recipes/release.py" $part --photos "$photos" --eval "$eval" --runs "$runs" --vgg "$vgg" ${OPTIONS:-}; done
 # The mean of the last four checkpoints' generators, a step beyond the end of its way, its BatchNorm measured anew and its mean colour set right.
-(IFS=$'\n'; $python "$here/recipes/finish.py" --photos "$photos" -o "$runs/fine" --start "$runs/taught" $(ls "$runs"/fine/generator-srgan-*.safetensors | sort -V | tail -4)) # a name a line: they may hold spaces
+(IFS=$'\n'; $python "$here/recipes/finish.py" --photos "$photos" -o "$runs/fine" --start "$runs/srresnet" $(ls "$runs"/fine/generator-srgan-*.safetensors | sort -V | tail -4)) # a name a line: they may hold spaces
 ship() { $python "$here/tools/ship.py" "$@" --photos "$photos" --eval "$eval"; }
 invents="anything that must be true: it invents texture; faces and text smaller than about ten pixels"
 smooths="fine texture, which it smooths away; faces and text smaller than about ten pixels"
