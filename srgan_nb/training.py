@@ -867,9 +867,9 @@ def train(
     if not 0 <= seed < 2**63: raise ValueError(f"a seed of {seed}: give one from 0 to 2**63 - 1")
     if "srgan" in stages and config.crop < 16: raise ValueError(f"a crop of {config.crop}: D needs at least 16 pixels; give more, or train --stage srresnet only")
     pick_precision(precision, pick_device(device)) # are there? Better asked before the photos are decoded
-    start = _start_from(init, config, stages[0]) if init and not newest else None
     if isinstance(data, (str, Path)) and folder.resolve().is_relative_to(Path(data).resolve()):
         raise ValueError(f"{folder} lies inside the photos' folder {data}, so its sample pictures would become photos; choose a run folder outside")
+    start = _start_from(init, config, stages[0]) if init and not newest else None
     store = data if isinstance(data, PhotoStore) else PhotoStore(data, config.crop, strict, cache, lr_dir, config.scale)
     _check_store(store, config, folder, record)
     if not any(getattr(config, name).length(len(store), config.batch) for name in stages):
