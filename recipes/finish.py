@@ -73,13 +73,13 @@ def main():
     parser.add_argument("generators", nargs="+"); parser.add_argument("--photos", type=Path, required=True); parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--start", help="the generator the game began with"); parser.add_argument("--beyond", type=float, default=0.05, help="how far to go on from there, as a share of the way")
     o = parser.parse_args()
+    step = max(int(read_tensors(file, "generator")[0]["step"]) for file in o.generators) # a file without one is told before the work
     generator = averaged(o.generators)
     if o.start: go_beyond(generator, load_generator(o.start), o.beyond)
     update_bn(pairs_of(o.photos, crop=96, batch=16, batches=200), generator) # crops as large as in training: larger ones have fewer edges and other statistics
     generator.eval()
     print("mean colour shift taken out, 8-bit levels:", [round(value, 2) for value in (127.5 * calibrate(generator, pairs_of(o.photos, crop=192, batch=8, batches=25))).tolist()])
     o.out.mkdir(parents=True, exist_ok=True)
-    step = max(int(read_tensors(file, "generator")[0]["step"]) for file in o.generators)
     with atomic_path(o.out / "generator.safetensors") as temporary: save_generator(generator, temporary, stage="srgan", step=step, averaged=len(o.generators), beyond=o.beyond if o.start else 0.)
 
 

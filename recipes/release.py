@@ -66,7 +66,7 @@ class Wider(PhotoStore):
         variants = *({name: smaller(image, size) for name, image in images.items()} for size in (3 / 4, 1 / 2)), {f"{name} {k}": turned(image, rng, crop) for name, image in images.items() for k in range(2)}
         self.stores = [self, *(PhotoStore(named, crop) for named in variants)]
         if torch.cuda.is_available():
-            for store in self.stores: lay_on_device(store, torch.device("cuda", torch.cuda.current_device()))
+            for store in self.stores: lay_on_device(store, "cuda")
 
     def draw(self, batch: int, seed: int, step: int, rank: int = 0, world: int = 1) -> tuple:
         shares = map(len, np.array_split(range(batch), len(self.stores)))
@@ -93,9 +93,8 @@ class Taught(Wider):
         lesson, page = divmod(step, 64)
         pictures = self.lesson(batch, seed, lesson, rank, world)
         order = np.random.default_rng([seed, lesson]).permutation(64 * batch // world)
-        crops, orientations = np.divmod(np.split(order, 64)[page], 8)
-        turn = lambda x, orientation: x.rot90(orientation % 4, (-2, -1)).flip(-1) if orientation >= 4 else x.rot90(orientation, (-2, -1))
-        return tuple(torch.stack([turn(x[crop], orientation) for crop, orientation in zip(crops, orientations.tolist())]) for x in pictures)
+        crops, sides = np.divmod(np.split(order, 64)[page], 8)
+        return tuple(torch.stack([x[crop].rot90(side, (-2, -1)).flip([-1] if side >= 4 else []) for crop, side in zip(crops, sides.tolist())]) for x in pictures)
 
 
 PARTS = dict( # the stage, its settings, whose weights it starts from, the seed of its crops, and what they are cut from, made of the photographs, the crop's side and the weights before
