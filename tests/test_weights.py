@@ -41,6 +41,12 @@ def test_figures_of_the_card_are_met(eval_dir, name, dataset):
         assert sum(s[key] for s in scores) / len(scores) == pytest.approx(card(name)["figures"][dataset][key], abs=eps)
 
 
+@pytest.mark.parametrize("name", bundled_weights())
+def test_prose_states_what_the_card_does(name):
+    stated = f"{card(name)['figures']['Set5']['psnr_y']:.2f}"
+    for page in ("README.md", "CHANGELOG.md"): assert stated in (ROOT / page).read_text(), page
+
+
 @pytest.mark.parametrize("dataset, expected", [("Set5", 28.43), ("Set14", 26.09)])
 def test_bicubic_baseline(srgan, eval_dir, tmp_path, dataset, expected):
     "Set14 is 26.09 with the grey picture `bridge` first made RGB."
