@@ -72,11 +72,11 @@ def test_automatic_means_cuda_and_bf16(tmp_path):
     assert record["precision"] == ("bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp32")
 
 
-@pytest.mark.parametrize("name", ["srresnet", "srgan"])
-def test_upscaling_gives_the_picture_the_cpu_gives(name):
+@pytest.mark.parametrize("name, back_project", [("srresnet", False), ("srgan", False), ("srgan", True)])
+def test_upscaling_gives_the_picture_the_cpu_gives(name, back_project):
     "In float32 to a level here and there; in bfloat16 nobody would see it."
     photo = sample_photos()["coffee"].resize((203, 151))
-    picture = lambda **options: np.asarray(Upscaler.from_pretrained(name, **options)(photo)).astype(int)
+    picture = lambda **options: np.asarray(Upscaler.from_pretrained(name, back_project=back_project, **options)(photo)).astype(int)
     cpu, fp32, auto = picture(device="cpu", precision="fp32"), picture(device="cuda", precision="fp32"), picture()
     assert abs(fp32 - cpu).max() <= 3 and abs(fp32 - cpu).mean() < 0.1
     assert abs(auto - cpu).mean() < 1
