@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import sys
+from copy import copy
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,57 +24,70 @@ from typing import Annotated, Literal, Optional
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import typer
-from PIL import Image
 
 from srgan_nb.data import PhotoStore, crop_batch, lay_on_device, make_pair
-from srgan_nb.inference import Upscaler
+from srgan_nb.generator import load_generator, save_generator
+from srgan_nb.inference import self_ensemble
 from srgan_nb.training import PAPER, Stage, is_finished, read_record, train
+from srgan_nb.utils import atomic_path, to_8bit, to_unit
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
-from finish import anchor
+from finish import anchor, averaged
 from ship import figures
 
 # What is not in the paper, and why, stands in the ledgers of 00_paper and 07_training.
 SRRESNET = replace(PAPER, name="release", srresnet=Stage(40_000, rate=5e-4, schedule="cosine", warmup=300), srgan=Stage(),
     crop=128, batch=32, log_every=100, save_every=1000)
 WIDER = replace(SRRESNET, name="wider", srresnet=Stage(90_000, rate=3e-4, schedule="cosine", warmup=200), crop=192, batch=16, clip=0.03, fixed_batchnorm=True)
-TAUGHT = replace(WIDER, name="taught", srresnet=Stage(2_400, rate=1e-4, schedule="cosine", warmup=50), batch=4, clip=0.002, ema=0.998, save_every=300)
+TAUGHT = replace(WIDER, name="taught", srresnet=Stage(2_400, rate=1e-4, schedule="cosine", warmup=50), clip=0.002, save_every=400)
 SRGAN = replace(PAPER, name="release", srresnet=Stage(), srgan=Stage(3000, rate=1e-4, warmup=50), beta1=0.5, feature_scale=1 / 40,
     pixel_weight=0.5, adversarial_weight=5e-2, joint=True, d_rate=2., d_warmup=300, log_every=100, save_every=200)
 FINE = replace(SRGAN, srgan=Stage(650, rate=3e-5, warmup=50), pixel_weight=0.25, adversarial_weight=0.1, d_rate=4., d_warmup=150, log_every=20, save_every=100)
 
 
-def smaller(photo: Image.Image, size: float) -> Image.Image: return photo.resize((round(photo.width * size), round(photo.height * size)), Image.BICUBIC)
+def sent(rows, device) -> torch.Tensor:
+    "On the device, without waiting for what it is doing."
+    rows = torch.from_numpy(np.stack(rows))
+    return rows.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else rows
 
 
-def turned(photo: Image.Image, rng: np.random.Generator, crop: int) -> Image.Image:
-    "A square of the photograph turned by a random angle, without corners from outside, and shrunk to 1/2 to 5/6 of its size, but not below `crop`."
-    side, angle = min(photo.size), rng.uniform(5, 85)
-    left, top = rng.integers(0, np.array(photo.size) - side, endpoint=True)
-    inside = side / (np.cos(np.radians(angle)) + np.sin(np.radians(angle))) - 2 # side of the largest square within the turned one
-    size = max(round(inside * rng.uniform(1 / 2, 5 / 6)), crop)
-    edges = (side - inside) / 2, (side + inside) / 2
-    return photo.crop((left, top, left + side, top + side)).rotate(angle, Image.BICUBIC).resize((size, size), Image.BICUBIC, box=(edges[0], edges[0], edges[1], edges[1]))
+def turned(crops: torch.Tensor, angle: float, side: int) -> torch.Tensor:
+    "The squares of `side` pixels in the middle of `crops`, turned by `angle` (radians); in their range, as floats."
+    along = (torch.arange(side, device=crops.device) - (side - 1) / 2) * (2 / crops.shape[-1]) # from -1 to 1 would be all of a crop
+    right, down, cos, sin = along, along[:, None], np.cos(angle), np.sin(angle)
+    grid = torch.stack([cos * right - sin * down, sin * right + cos * down], -1)
+    return F.grid_sample(crops.float(), grid.expand(len(crops), -1, -1, -1), "bicubic", "border", align_corners=False)
 
 
 class Wider(PhotoStore):
-    """The photographs and, for three quarters of each batch, variants of them: shrunk to 3/4 and to 1/2 of their size, for
-    finer detail per pixel, and turned by any angle, for edges of all directions. Two crops in five get a random order of red, green and blue."""
+    """Crops of photographs made smaller, for finer detail per pixel and by no step twice the same: half of a batch between 3/8 and 5/8 of their size,
+    a quarter above that, and a quarter turned by any angle, for edges of all directions. Half are negatives, and two in five get a random order of red, green and blue."""
     def __init__(self, photos, crop: int):
         super().__init__(photos, crop)
-        rng, images = np.random.default_rng(0), dict(zip(self.names, map(Image.fromarray, self.pixels)))
-        variants = *({name: smaller(image, size) for name, image in images.items()} for size in (3 / 4, 1 / 2)), {f"{name} {k}": turned(image, rng, crop) for name, image in images.items() for k in range(2)}
-        self.stores = [self, *(PhotoStore(named, crop) for named in variants)]
-        if torch.cuda.is_available():
-            for store in self.stores: lay_on_device(store, "cuda")
+        if torch.cuda.is_available(): lay_on_device(self, "cuda")
+
+    def shrunk(self, count: int, seed: int, step: int, size: float, angle: float) -> torch.Tensor:
+        "Crops of photographs of `size` times their own; as far as the smallest photograph allows."
+        view, room = copy(self), self.sizes.min()
+        corners = np.cos(angle) + np.sin(angle) # side of a square around a turned one
+        inside = min(round(self.crop / size), int(room / corners))
+        view.crop = int(np.ceil(inside * corners))
+        crops = crop_batch(view, count, seed, step)
+        crops = turned(crops, angle, inside) if angle else crops.float()
+        return F.interpolate(crops, (self.crop, self.crop), mode="bicubic", antialias=True).round().clamp(0, 255).byte()
 
     def draw(self, batch: int, seed: int, step: int, rank: int = 0, world: int = 1) -> tuple:
-        shares = map(len, np.array_split(range(batch), len(self.stores)))
-        crops = torch.cat([crop_batch(store, share, seed + k, step) for k, (store, share) in enumerate(zip(self.stores, shares)) if share])
         rng = np.random.default_rng([seed, step])
-        orders = torch.from_numpy(np.stack([rng.permutation(3) if rng.random() < 0.4 else np.arange(3) for _ in crops])).to(crops.device)
-        return crops.gather(1, orders[:, :, None, None].expand_as(crops))[rank::world].contiguous(memory_format=torch.channels_last), None
+        kinds = (3 / 8, 1 / 2, 0), (1 / 2, 5 / 8, 0), (5 / 8, 1, 0), (11 / 20, 17 / 20, 1) # from which size to which; turned?
+        sizes = [(rng.uniform(low, high), turn * np.radians(rng.uniform(5, 85))) for low, high, turn in kinds]
+        shares = map(len, np.array_split(range(batch), len(kinds)))
+        crops = torch.cat([self.shrunk(share, seed + k, step, *size) for k, (share, size) in enumerate(zip(shares, sizes)) if share])
+        orders = sent([rng.permutation(3) if rng.random() < 0.4 else np.arange(3) for _ in crops], crops.device)
+        negative = sent(255 * rng.integers(0, 2, (len(crops), 1, 1, 1), np.uint8), crops.device)
+        crops = crops.gather(1, orders[:, :, None, None].expand_as(crops)) ^ negative # 255 ^ x is 255 - x
+        return crops[rank::world].contiguous(memory_format=torch.channels_last), None
 
 
 class Taught(Wider):
@@ -81,13 +95,14 @@ class Taught(Wider):
     Such a picture turns with its crop. So eight batches of crops are taught at once, and learned from in all their orientations, shuffled: a lesson of 64 steps."""
     def __init__(self, photos, crop: int, teacher):
         super().__init__(photos, crop)
-        self.teacher = Upscaler.from_pretrained(teacher, precision="fp32", ensemble=True)
+        self.teacher = load_generator(teacher).to("cuda" if torch.cuda.is_available() else "cpu")
 
     @lru_cache(maxsize=2) # for a sample picture, which shows step 0, does not make the teacher forget where it was
+    @torch.no_grad()
     def lesson(self, batch: int, *which) -> tuple:
         lr, _ = make_pair(super().draw(8 * batch, *which)[0])
-        lr = (255 * lr).round().byte().cpu()
-        return self.teacher.upscale(lr), lr
+        seen = torch.cat([to_unit(self_ensemble(self.teacher, part)) for part in lr.split(batch)])
+        return tuple((255 * to_8bit(x)).round().byte() for x in (seen, lr))
 
     def draw(self, batch: int, seed: int, step: int, rank: int = 0, world: int = 1) -> tuple:
         lesson, page = divmod(step, 64)
@@ -113,6 +128,12 @@ def evaluation(eval_dir: Path):
     return evaluate
 
 
+def meet(run: Path, step: int, teacher: Path) -> None:
+    "Half way between what was taught and its teacher is better than both; their BatchNorm is the same."
+    generator = averaged([run / f"generator-srresnet-{step}.safetensors", teacher])
+    with atomic_path(run / "generator.safetensors") as temporary: save_generator(generator, temporary, stage="srresnet", step=step)
+
+
 def main(
     part: Annotated[Literal[tuple(PARTS)], typer.Argument(help="Which weights to train; PARTS says whose each starts from.")],
     photos: Annotated[Path, typer.Option(help="Photographs to train on.")],
@@ -133,7 +154,9 @@ def main(
     start = before and runs / before
     train(config, source(photos, config.crop, start), run, stage, init=init or start, vgg=vgg, resume=resume, seed=seed, compile=compile, on_save=evaluation(evaluate))
     if not is_finished(run): sys.exit(f"{part}: stopped; the same command goes on") # so that release.sh does not
-    if config.fixed_batchnorm and os.environ.get("RANK", "0") == "0": anchor(run, photos)
+    if os.environ.get("RANK", "0") != "0": return
+    if part == "taught": meet(run, config.srresnet.steps, start)
+    if config.fixed_batchnorm: anchor(run, photos)
 
 
 if __name__ == "__main__": typer.run(main)
