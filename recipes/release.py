@@ -115,7 +115,7 @@ class Taught(Wider):
 PARTS = dict( # the stage, its settings, whose weights it starts from, the seed of its crops, and what they are cut from, made of the photographs, the crop's side and the weights before
     srresnet=("srresnet", SRRESNET, None, 0, lambda photos, *_: photos), wider=("srresnet", WIDER, "srresnet", 11, lambda photos, crop, _: Wider(photos, crop)),
     taught=("srresnet", TAUGHT, "wider", 21, Taught), srgan=("srgan", SRGAN, "srresnet", 2, lambda photos, *_: photos), fine=("srgan", FINE, "srgan", 3, lambda photos, *_: photos))
-# Seeds: no part draws another's crops, nor those that finish.py draws by 1; the stores of Wider take as many seeds in a row.
+# Seeds: no part draws another's crops, nor those that finish.py draws by 1; Wider takes four in a row.
 
 
 def evaluation(eval_dir: Path):

@@ -28,9 +28,9 @@ invents="anything that must be true: it invents texture; faces and text smaller 
 smooths="fine texture, which it smooths away; faces and text smaller than about ten pixels"
 ship "$runs/srresnet" srresnet --bad-at "$smooths"
 ship "$runs/wider" srresnet --bad-at "$smooths" --earlier "$here/srgan_nb/weights/srresnet.json" \
-  --note "A quarter of the crops from the photographs, the others from variants shrunk to 3/4 and 1/2 of their size, and turned; two in five with their colours in a random order; BatchNorm fixed."
+  --note "Crops of photographs made smaller, down to 3/8, a quarter of them turned; half of them negatives, two in five with their colours in a random order; BatchNorm fixed."
 ship "$runs/taught" srresnet --bad-at "$smooths" --earlier "$here/srgan_nb/weights/srresnet.json" \
-  --note "The same crops; to be matched are not their originals, but what eight looks of the generator before see (self_ensemble). BatchNorm fixed, then given statistics that fit (recipes/finish.py, anchor)."
+  --note "The same crops; to be matched are not their originals, but what eight looks of the generator before see (self_ensemble). The mean of what was taught and its teacher. BatchNorm fixed, then given statistics that fit (recipes/finish.py, anchor)."
 ship "$runs/srgan" srgan --bad-at "$invents"
 ship "$runs/fine" srgan --bad-at "$invents" --earlier "$here/srgan_nb/weights/srgan.json" \
   --note "The mean of the averaged generators of the last four checkpoints, 5 per cent further from SRResNet, BatchNorm measured anew, the mean colour shift over the training photographs taken off the last bias (recipes/finish.py)."
