@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from conftest import ROOT
-from srgan_nb.data import PhotoStore, make_pair, sample_photos
+from srgan_nb.data import PhotoStore, degrade, make_pair, sample_photos
 from srgan_nb.generator import Generator, load_generator, save_generator
 from srgan_nb.inference import Upscaler
 from srgan_nb.training import TINY, Stage, train
@@ -29,16 +29,27 @@ def test_wider_crops_are_a_function_of_seed_and_step():
     crops, lr = store.draw(8, seed=3, step=5)
     assert (tuple(crops.shape), crops.dtype, lr) == ((8, 3, 96, 96), torch.uint8, None)
     assert torch.equal(crops, torch.stack([store.draw(8, 3, 5, rank, 2)[0] for rank in range(2)], 1).flatten(0, 1))
-    assert len(store.draw(2, 3, 5)[0]) == 2 # too few for all variants
-    plain = torch.cat([PhotoStore(sample_photos(), 96).draw(2, 3, 5)[0], store.stores[1].draw(2, 4, 5)[0]]) # half of the batch, but for the order of colours
-    assert torch.equal(crops[:4].sum(1, dtype=torch.int), plain.sum(1, dtype=torch.int)) and not torch.equal(crops[:4], plain)
-    assert [len(part.names) for part in store.stores] == [5, 5, 5, 10] and (store.stores[2].sizes <= store.sizes / 2 + 1).all()
+    assert len(store.draw(2, 3, 5)[0]) == 2 # too few for all kinds
 
 
-def test_a_turned_photograph_shows_nothing_from_outside():
-    white, rng = Image.new("RGB", (400, 300), "white"), np.random.default_rng(0)
-    squares = [release.turned(white, rng, 96) for _ in range(50)]
-    assert all(np.asarray(square).min() == 255 and 96 <= square.width == square.height <= 250 for square in squares)
+def test_shrunk_crops_are_those_of_photographs_made_smaller():
+    store, crops = release.Wider(sample_photos(), 96), lambda side: PhotoStore(sample_photos(), side).draw(4, 3, 5)[0]
+    assert torch.equal(store.shrunk(4, 3, 5, 1., 0.), crops(96))
+    smaller = 255 * degrade(crops(192), 2) # rounded and clamped after each axis, not once
+    assert (store.shrunk(4, 3, 5, 0.5, 0.).float() - smaller).abs().mean() < 0.5
+    assert store.shrunk(4, 3, 5, 0.01, 0.7).shape == (4, 3, 96, 96) # as far as there is photograph
+
+
+def test_half_the_crops_are_negatives():
+    crops, _ = release.Wider({"white": Image.new("RGB", (400, 300), "white")}, 96).draw(64, 3, 5) # turned ones show nothing from outside
+    assert set(crops.unique().tolist()) == {0, 255} and 20 <= (crops[:, 0, 0, 0] == 0).sum() <= 44
+
+
+def test_a_turned_photograph_is_turned_as_pillow_turns_it():
+    photo = sample_photos()["coffee"].crop((0, 0, 200, 200))
+    ours = release.turned(torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None], np.radians(30), 100)[0].permute(1, 2, 0)
+    theirs = np.asarray(photo.rotate(30, Image.BICUBIC).crop((50, 50, 150, 150)), float)
+    assert np.abs(ours.numpy().clip(0, 255) - theirs).mean() < 1
 
 
 def test_a_teacher_shows_what_eight_looks_see(tmp_path):
@@ -50,6 +61,13 @@ def test_a_teacher_shows_what_eight_looks_see(tmp_path):
     lr = (255 * make_pair(release.Wider(sample_photos(), 48).draw(16, 3, 1)[0])[0]).round().byte()
     sides = torch.cat([seen.rot90(turns, (-2, -1)) for seen in (lr, lr.flip(-1)) for turns in range(4)])
     assert sorted(x.numpy().tobytes() for x in lrs) == sorted(x.numpy().tobytes() for x in sides)
+
+
+def test_teacher_and_taught_meet_half_way_and_no_nearer(tmp_path):
+    generators = [Generator(n_blocks=1, channels=4) for _ in range(2)]
+    for g, name in zip(generators, ("generator-srresnet-7.safetensors", "teacher.safetensors")): save_generator(g, tmp_path / name)
+    for _ in range(2): release.meet(tmp_path, 7, tmp_path / "teacher.safetensors") # the recipe may be called again
+    for met, here, there in zip(load_generator(tmp_path).parameters(), *(g.parameters() for g in generators)): torch.testing.assert_close(met, (here + there) / 2)
 
 
 def test_beyond_goes_on_in_the_same_direction():
