@@ -36,6 +36,8 @@ setup(
         "Topic :: Scientific/Engineering :: Image Processing",
     ],
     packages=find_packages(include=["srgan_nb", "srgan_nb.*"]),
+    # Makes an editable install a path file. Without it, a script above a checkout called srgan_nb would find that folder first.
+    package_dir={"": "."},
     package_data={"srgan_nb": ["weights/*.safetensors", "weights/*.json"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),

@@ -25,7 +25,7 @@ from try_assets import RUNTIME, VERSION
 def peak_mib() -> int:
     "The most memory any page's process below this one has held; Linux."
     pages = [process.pid for process in psutil.Process().children(recursive=True) if "--type=renderer" in process.cmdline()]
-    return max(int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) for pid in pages) // 1024
+    return max(int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"))[1]) for pid in pages) // 1024
 
 
 def one_run(playwright, address: str, photo: Path) -> dict:
@@ -64,7 +64,7 @@ def main():
             runs = [one_run(playwright, address, photo) for _ in range(o.rounds)]
             rows.append(row_of(side, runs)); print(rows[-1])
     about = machine(1) | dict(browser=f"Chromium {runs[0]['version']}", runtime=f"{RUNTIME} {VERSION}")
-    if o.out: o.out.write_text(json.dumps(dict(machine=about, rounds=o.rounds, rows=rows), indent=1) + "\n")
+    if o.out: o.out.write_text(json.dumps(dict(machine=about, rounds=o.rounds, rows=rows), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__": main()

@@ -80,7 +80,7 @@ def gigaflop(run) -> float:
 def peak_mib() -> int:
     "The most memory this process has held. (getrusage would begin with what its parent held.)"
     status = Path("/proc/self/status")
-    if status.is_file(): return int(status.read_text().split("VmHWM:")[1].split()[0]) // 1024
+    if status.is_file(): return int(status.read_text(encoding="utf-8").split("VmHWM:")[1].split()[0]) // 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (2**20 if sys.platform == "darwin" else 2**10)
 
 
@@ -282,7 +282,7 @@ def main():
     print(json.dumps(about | dict(gigaflop_a_second={kind: round(rate) for kind, rate in rates.items()})))
     for name in o.only:
         for row in MEASURES[name](o.rounds, o.threads, rates): rows.append(row); print(line_of(row), flush=True)
-    if o.out: o.out.write_text(json.dumps(dict(machine=about, gigaflop_a_second=rates, rounds=o.rounds, rows=rows), indent=1) + "\n")
+    if o.out: o.out.write_text(json.dumps(dict(machine=about, gigaflop_a_second=rates, rounds=o.rounds, rows=rows), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__": main()

@@ -123,7 +123,7 @@ def evaluation(eval_dir: Path):
     def evaluate(run: Path, stage: str, step: int) -> None:
         shutil.copy(run / "generator.safetensors", run / f"generator-{stage}-{step}.safetensors") # for recipes/finish.py
         line = dict(stage=stage, step=step) | figures(run, eval_dir)
-        with open(run / "evaluations.jsonl", "a") as file: file.write(json.dumps(line) + "\n")
+        with open(run / "evaluations.jsonl", "a", encoding="utf-8") as file: file.write(json.dumps(line) + "\n")
         print(line)
     return evaluate
 

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['EXIT_CODES', 'app', 'Device', 'Precision', 'Compile', 'Ensemble', 'BackProject', 'Quiet', 'Weights', 'HELD_OUT',
-           'main', 'plain_errors', 'places_of', 'photos_in', 'output_paths', 'is_clip', 'my_part', 'together', 'leave',
-           'upscale', 'train', 'pair_photos', 'score', 'evaluate_folder', 'evaluate', 'plot', 'compare', 'export',
-           'demo']
+           'main', 'start', 'plain_errors', 'places_of', 'photos_in', 'output_paths', 'is_clip', 'my_part', 'together',
+           'leave', 'upscale', 'train', 'pair_photos', 'score', 'evaluate_folder', 'evaluate', 'plot', 'compare',
+           'export', 'demo']
 
 # %% ../nbs/09_cli.ipynb #2a74b6c4
+import codecs
 import json
 import os
 import signal
@@ -50,7 +51,18 @@ def _version(asked: bool):
 def main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False):
     "Options that come before a command's name."
     signal.signal(signal.SIGTERM, signal.default_int_handler) # `kill` and `timeout` end a command as Ctrl-C does, so that it tidies up
-    if hasattr(sys.stdout, "reconfigure"): sys.stdout.reconfigure(errors="surrogateescape" if os.name == "posix" else "backslashreplace") # names of files need not be text
+
+def _as_written_or_question_mark(error: UnicodeError) -> tuple:
+    "For `codecs`: bytes of a file's name that are no text go out as they came in, other characters the terminal lacks as `?`."
+    try: return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError: return codecs.lookup_error("replace")(error)
+
+def start() -> None:
+    "The command `srgan`: streams that can write any text, whatever the locale, then `app`."
+    codecs.register_error("srgan", _as_written_or_question_mark)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"): stream.reconfigure(errors="srgan")
+    app()
 
 # %% ../nbs/09_cli.ipynb #0f9929e2
 def _say(message: str) -> None:
@@ -350,9 +362,9 @@ def evaluate(
         if not _first(): return
         tell(dict(name=f"mean of {report['n']}") | report["mean"])
         if json_file == "-": typer.echo(_as_json(report))
-        elif json_file and Path(json_file).exists() and not Path(json_file).is_file(): Path(json_file).write_text(_as_json(report)) # a pipe or a device
+        elif json_file and Path(json_file).exists() and not Path(json_file).is_file(): Path(json_file).write_text(_as_json(report), encoding="utf-8") # a pipe or a device
         elif json_file:
-            with atomic_path(json_file) as temporary: temporary.write_text(_as_json(report))
+            with atomic_path(json_file) as temporary: temporary.write_text(_as_json(report), encoding="utf-8")
 
 def _check_report(file: Path) -> None:
     if file.is_dir(): raise ValueError(f"{file}: a folder; name a file for the figures")
@@ -470,7 +482,7 @@ def _demo_upscale(photo, out: Path) -> None:
     from srgan_nb.utils import enlarge, photo_to_tensor
     hr = crop_to_multiple(photo_to_tensor(photo))[None]
     lr = degrade(hr)
-    results = dict(bicubic=enlarge(lr)) | {name: Upscaler.from_pretrained(name).upscale(lr) for name in ("srresnet", "srgan")}
+    results = dict(bicubic=enlarge(lr)) | {name: Upscaler.from_pretrained(name, precision="fp32").upscale(lr) for name in ("srresnet", "srgan")}
     figures = ", ".join(f"{name} {psnr(sr, hr).item():.2f} dB" for name, sr in results.items())
     typer.echo(f"{HELD_OUT} ({lr.shape[-1]} x {lr.shape[-2]} to {hr.shape[-1]} x {hr.shape[-2]} pixels): {figures}")
     del results["bicubic"] # the figure draws its own
@@ -482,7 +494,7 @@ def _demo_train(photos: dict, out: Path) -> None:
     from srgan_nb.training import TINY, is_finished, plot_metrics, read_metrics, train
     typer.echo(f"now a toy run: the preset TINY on the other {len(photos)} photos. It shows the machinery, not what SRGAN can do.")
     run = next(path for n in count(1) if not (path := out / f"toy-run-{n}").exists()) # an earlier demo's run stays
-    train(TINY, photos, run)
+    train(TINY, photos, run, precision="fp32") # the same figures on every processor
     if not is_finished(run): raise typer.Exit(1) # stopped, and said so
     _save_figure(plot_metrics(run), out / "curve.png")
     first, last = read_metrics(run)[0], read_metrics(run)[-1]
@@ -490,4 +502,4 @@ def _demo_train(photos: dict, out: Path) -> None:
 
 # %% ../nbs/09_cli.ipynb #fd0dd195
 #| eval: false
-if __name__ == "__main__": app()
+if __name__ == "__main__": start()

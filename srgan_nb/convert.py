@@ -83,11 +83,17 @@ class Wrapped(nn.Module):
         "What an ONNX file says of itself."
         return self.generator.architecture | dict(takes=asdict(self.takes), tanh=self.tanh, gives=asdict(self.gives))
 
-    def features(self,
+    def head(self,
         lr: Tensor, # `(N, 3, H, W)`, RGB in [0, 1]
     ) -> Tensor: # `(N, channels, H, W)`
-        "The generator's first half, on numbers in its own range."
-        return self.generator.features((lr - self.in_mean) / self.in_std)
+        "The generator's first layers, on numbers in its own range."
+        return self.generator.head((lr - self.in_mean) / self.in_std)
+
+    def trunk(self,
+        first: Tensor, # `(N, channels, H, W)`
+    ) -> Tensor: # same shape
+        "The generator's blocks."
+        return self.generator.trunk(first)
 
     def render(self,
         maps: Tensor, # `(N, channels, H, W)`
@@ -100,7 +106,7 @@ class Wrapped(nn.Module):
         lr: Tensor, # `(N, 3, H, W)`, RGB in [0, 1]
     ) -> Tensor: # `(N, 3, scale*H, scale*W)`, in [-1, 1]
         "Super-resolve `lr`."
-        return self.render(self.features(lr))
+        return self.render(self.trunk(self.head(lr)))
 
 # %% ../nbs/10_convert.ipynb #c10baab9
 @dataclass(frozen=True)

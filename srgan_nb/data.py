@@ -105,7 +105,7 @@ def _on_disk(named: list, folder: Path) -> Iterator[tuple]:
                 for left in folder.glob(f".{key}-*"): left.unlink() # by a process that was killed
                 _write_cache(named, pixels, index)
     whole, start = np.asarray(np.memmap(pixels, np.uint8, "r")), 0
-    for name, shape, problem in json.loads(index.read_text()):
+    for name, shape, problem in json.loads(index.read_text(encoding="utf-8")):
         end = start + int(np.prod(shape)) if shape else start
         yield name, whole[start:end].reshape(shape) if shape else None, problem
         start = end
@@ -117,15 +117,15 @@ def _write_cache(named: list, pixels: Path, index: Path) -> None:
             if photo is not None: file.write(photo.data)
             entries.append((name, photo.shape if photo is not None else None, problem))
         if not file.tell(): file.write(b"\0") # an empty file cannot be mapped
-    with atomic_path(index) as temporary: temporary.write_text(json.dumps(entries)) # last: a file without an index is made anew
+    with atomic_path(index) as temporary: temporary.write_text(json.dumps(entries), encoding="utf-8") # last: a file without an index is made anew
 
 # %% ../nbs/02_data.ipynb #64814832
 def _free_memory() -> int:
     "Bytes that may still be taken: what the machine has or, if that is less, what a container (cgroup v2) allows."
     free, group = psutil.virtual_memory().available, Path("/sys/fs/cgroup")
     try:
-        files = sum(int(line.split()[1]) for line in (group / "memory.stat").read_text().splitlines() if line.startswith(("active_file ", "inactive_file "))) # kept while there is room
-        return min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()) + files)
+        files = sum(int(line.split()[1]) for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines() if line.startswith(("active_file ", "inactive_file "))) # kept while there is room
+        return min(free, int((group / "memory.max").read_text(encoding="utf-8")) - int((group / "memory.current").read_text(encoding="utf-8")) + files)
     except (OSError, ValueError): return free # no container, or one without a limit
 
 def _fit_in_memory(named: list, share: float = 0.5) -> bool:

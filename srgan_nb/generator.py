@@ -11,7 +11,6 @@ __all__ = ['BUNDLED', 'MODEL_CARD', 'ResidualBlock', 'upsample_block', 'TailConv
 import json
 import re
 import zlib
-from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -20,6 +19,8 @@ from huggingface_hub import ModelCard, ModelCardData, PyTorchModelHubMixin
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from . import __file__ as PACKAGE
 
 # %% ../nbs/04_generator.ipynb #ad0dc10e
 class ResidualBlock(nn.Module):
@@ -118,7 +119,12 @@ class Generator(nn.Module, OnHub):
         lr: Tensor, # `(N, 3, H, W)`, RGB in [0, 1]
     ) -> Tensor: # `(N, channels, H, W)`
         "The first half of Fig. 4: head, blocks and long skip."
-        first = self.head(lr)
+        return self.trunk(self.head(lr))
+
+    def trunk(self,
+        first: Tensor, # `(N, channels, H, W)`, what `head` gives
+    ) -> Tensor: # same shape
+        "The blocks, and the long skip around them."
         return first + self.merge(self.blocks(first))
 
     def render(self,
@@ -205,7 +211,7 @@ def _read_generator(path) -> Generator:
     return generator.eval()
 
 # %% ../nbs/04_generator.ipynb #606f6cfb
-BUNDLED = Path(str(files("srgan_nb"))) / "weights"
+BUNDLED = Path(PACKAGE).parent / "weights" # beside the modules, wherever the package was installed
 
 def bundled_weights() -> list[str]: # names for load_generator
     "The weights that come with the package."

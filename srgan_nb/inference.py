@@ -155,8 +155,9 @@ def _run(upscaler: "Upscaler", lr: Tensor, strip: int) -> Tensor:
     large = upscaler.device.type == "cpu" and len(lr) * lr.shape[-2] * lr.shape[-1] > PIXELS // 2
     if large: _hand_back_holes() # those of the tile before
     lr = _placed(lr, upscaler.device)
+    first = upscaler.head(lr).to(upscaler.dtype) # in float32: in bfloat16 levels / 255 round the same way everywhere, a tint
     with torch.autocast(upscaler.device.type, upscaler.dtype, enabled=upscaler.dtype != torch.float32):
-        maps = upscaler.features(lr)
+        maps = upscaler.trunk(first)
         if large: _hand_back_holes()
         rows = max(strip // (len(lr) * lr.shape[-1]), 1)
         return in_tiles(lambda x: to_unit(upscaler.render(x).float()), maps, upscaler.scale, (rows, lr.shape[-1]), upscaler.render_halo)
@@ -221,7 +222,8 @@ class Upscaler:
         self.device, self.scale, self.tile, self.ensemble, self.back_project = pick_device(device), generator.scale, tile, ensemble, back_project
         self.halo, self.render_halo, self.dtype = halo(generator) + BACK_REACH * back_project, render_halo(generator), pick_precision(precision, self.device)
         generator = generator.eval().to(self.device, memory_format=torch.channels_last)
-        self.features, self.render = (torch.compile(half, dynamic=True) if compile else half for half in (generator.features, generator.render))
+        parts = generator.head, generator.trunk, generator.render
+        self.head, self.trunk, self.render = (torch.compile(part, dynamic=True) if compile else part for part in parts)
 
     @classmethod
     def from_pretrained(cls,

@@ -436,7 +436,7 @@ class Run:
     ) -> None: # the line is written then
         "Append one line to metrics.jsonl; tell the tracker, where there is one."
         if self.accelerator.is_main_process:
-            with open(self.folder / "metrics.jsonl", "a") as file: file.write(json.dumps(values) + "\n")
+            with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file: file.write(json.dumps(values) + "\n")
         self.accelerator.log({f"{values['stage']}/{key}": value for key, value in values.items() if isinstance(value, float)}, self._through(**values))
 
     def _through(self, stage, step, **_) -> int:
@@ -492,7 +492,7 @@ def read_metrics(
 ) -> list[dict]: # one dict per logged step
     "The lines of metrics.jsonl. What a full disk or a crash has damaged is left out."
     path = Path(run) / "metrics.jsonl"
-    return [values for line in path.read_text().splitlines() if (values := _logged(line))] if path.is_file() else []
+    return [values for line in path.read_text(encoding="utf-8").splitlines() if (values := _logged(line))] if path.is_file() else []
 
 def _logged(line: str) -> dict | None:
     try: values = json.loads(line)
@@ -504,7 +504,7 @@ def _place(line) -> tuple: return STAGES.index(line["stage"]), line["step"]
 def _cut_metrics(run: Run, state: TrainState | None) -> None:
     "Drop what was logged after `state`: going on from there will log it again."
     kept = [line for line in read_metrics(run.folder) if state and _place(line) <= _place(vars(state))]
-    with atomic_path(run.folder / "metrics.jsonl") as temporary: temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    with atomic_path(run.folder / "metrics.jsonl") as temporary: temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
 # %% ../nbs/07_training.ipynb #303e8c13
 def _photos_digest(store: PhotoStore) -> str:
@@ -527,7 +527,7 @@ def read_record(
     "train.json: how a run was begun, or last resumed. Raises `ValueError` where it is damaged."
     path = Path(run) / "train.json"
     if not path.is_file(): return None
-    try: return json.loads(path.read_text())
+    try: return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error: raise ValueError(f"{path}: damaged ({error}); start a new run, with --init {run} if generator.safetensors is whole") from None
 
 def is_finished(
@@ -791,7 +791,7 @@ def _train_claimed(run: Run, stages: tuple, start: dict | None, resume: bool, as
         if run.accelerator.is_main_process:
             (run.folder / "samples").mkdir(exist_ok=True)
             sweep(run.folder); sweep(run.folder / "samples")
-            with atomic_path(run.folder / "train.json") as temporary: temporary.write_text(json.dumps(_record(run) | asked, indent=1))
+            with atomic_path(run.folder / "train.json") as temporary: temporary.write_text(json.dumps(_record(run) | asked, indent=1), encoding="utf-8")
             if resume: _cut_metrics(run, found)
         run.accelerator.init_trackers("srgan_nb", _flat(asdict(run.config)))
         run_stages(run, stages, start, found)

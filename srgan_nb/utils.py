@@ -43,14 +43,16 @@ def pick_device(
 def cpu_name() -> str: # such as `AMD EPYC`
     "The processor's name: from /proc/cpuinfo on Linux, elsewhere what Python knows."
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 # %% ../nbs/01_utils.ipynb #b17e7e6a
 def gains_by_bf16(
     device: torch.device, # where the arithmetic happens
 ) -> bool: # True where convolutions are faster in bfloat16
-    "Whether bfloat16 is worth it on `device`: NVIDIA from Ampere on (compute capability 8), CPUs with AMX, and with AVX-512-BF16 unless they are Intel's."
+    """Whether bfloat16 is worth it on `device`: NVIDIA from Ampere on (compute capability 8), CPUs with AMX, and with
+    AVX-512-BF16 unless they are Intel's. Tests set the variable `SRGAN_AUTO_PRECISION` to `bf16` or `fp32` to try both anywhere."""
+    if forced := os.environ.get("SRGAN_AUTO_PRECISION"): return forced == "bf16"
     if device.type == "cuda": return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu": return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported() and "Intel" not in cpu_name()
     return False

@@ -24,7 +24,7 @@ from try_assets import has_runtime
 MODULES = Path(os.environ.get("SRGAN_NODE_MODULES") or "absent") # npm's packages: katex, which the preview loads from the net, and onnxruntime-web
 HAS_RUNTIME = has_runtime(MODULES)
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no chromium here: install Debian's package of that name")
-PAGES = re.findall(r"- ([\w/]+)\.ipynb", (ROOT / "nbs/sidebar.yml").read_text()) # of the site, the landing page first
+PAGES = re.findall(r"- ([\w/]+)\.ipynb", (ROOT / "nbs/sidebar.yml").read_text(encoding="utf-8")) # of the site, the landing page first
 
 
 HERE = dict(device="cpu", precision="fp32") # where the same run gives the same bits
@@ -113,6 +113,12 @@ def site(tmp_path_factory):
 def address(site):
     "The site, served on this machine only."
     with served(site) as address: yield address
+
+
+def patient(context):
+    "A browser context that waits minutes before it gives up: the machine may be busy."
+    context.set_default_timeout(300_000)
+    return context
 
 
 @pytest.fixture(scope="module")

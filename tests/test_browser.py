@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from conftest import MODULES, PAGES, needs_chromium
+from conftest import MODULES, PAGES, needs_chromium, patient
 
 pytestmark = needs_chromium
 
@@ -23,7 +23,7 @@ def answer(route):
 def page(browser, request):
     width, theme = getattr(request, "param", (1280, "light"))
     context = browser.new_context(viewport=dict(width=width, height=900), color_scheme=theme)
-    page = context.new_page()
+    page = patient(context).new_page()
     page.route("**/*", answer)
     page.complaints = []
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
@@ -49,7 +49,7 @@ def test_theme_follows_the_reader(browser, address):
     found = {}
     for theme in ("light", "dark"):
         context = browser.new_context(color_scheme=theme)
-        page = context.new_page(); page.route("**/*", answer); page.goto(f"{address}/index.html")
+        page = patient(context).new_page(); page.route("**/*", answer); page.goto(f"{address}/index.html")
         found[theme] = sum(map(int, re.findall(r"\d+", page.evaluate("getComputedStyle(document.body).backgroundColor"))[:3]))
         context.close()
     assert found["dark"] < 200 < 600 < found["light"]
@@ -86,7 +86,7 @@ def test_slider_moves_by_mouse(page, address, name):
 @WITH_SLIDERS
 def test_slider_moves_by_touch(browser, address, name):
     context = browser.new_context(viewport=dict(width=390, height=900), has_touch=True, is_mobile=True)
-    page = context.new_page(); page.route("**/*", answer)
+    page = patient(context).new_page(); page.route("**/*", answer)
     slider, value = slider_on(page, address, name)
     box, finger = slider.bounding_box(), context.new_cdp_session(page)
     for kind, at in [("touchStart", 0.5), *(("touchMove", 0.5 + step / 20) for step in range(1, 7)), ("touchEnd", None)]:

@@ -40,7 +40,7 @@ def test_shells_complete_commands(shell, variables):
 
 
 def test_quiet_says_only_what_went_wrong(srgan, photos, weights, tmp_path):
-    (photos / "fake.png").write_text("not a photo")
+    (photos / "fake.png").write_text("not a photo", encoding="utf-8")
     result = srgan("upscale", photos, "-o", tmp_path / "out", "--weights", weights, "--quiet")
     assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
     result = srgan("train", "--data", photos, "--out", tmp_path / "run", "--steps", 1, "--device", "cpu", "-q")
@@ -85,11 +85,11 @@ def test_json_on_stdout_is_nothing_but_json(srgan, photos, weights):
 def test_equal_pictures_have_no_decibels_in_json(srgan, tmp_path):
     (tmp_path / "flat").mkdir(); Image.new("RGB", (32, 32), "grey").save(tmp_path / "flat/grey.png")
     assert srgan("evaluate", tmp_path / "flat", "--weights", "bicubic", "--json", tmp_path / "new/figures.json").exit_code == 0
-    assert json.loads((tmp_path / "new/figures.json").read_text(), parse_constant=pytest.fail)["mean"]["psnr_y"] is None
+    assert json.loads((tmp_path / "new/figures.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)["mean"]["psnr_y"] is None
 
 
 def test_targets_that_cannot_be_are_named_before_the_work(srgan, photos, weights, tmp_path):
-    (tmp_path / "file.png").write_text("")
+    (tmp_path / "file.png").write_text("", encoding="utf-8")
     for arguments, sentence in {("upscale", photos, "-o", tmp_path / "file.png"): "need a folder", ("evaluate", photos, "--json", tmp_path): "name a file", ("export", "-o", tmp_path / "x.txt"): "NAME.onnx"}.items():
         result = srgan(*arguments, "--weights", weights)
         assert result.exit_code == 1 and sentence in result.stderr

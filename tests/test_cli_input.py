@@ -43,7 +43,7 @@ def test_empty_folder(srgan, tmp_path, weights):
 
 
 def test_broken_photos_are_named_and_the_others_done(srgan, photos, tmp_path, weights):
-    (photos / "text.jpg").write_text("not a photo")
+    (photos / "text.jpg").write_text("not a photo", encoding="utf-8")
     buffer = BytesIO(); Image.open(photos / "chelsea.png").save(buffer, "JPEG", quality=95)
     (photos / "half.jpg").write_bytes(buffer.getvalue()[:-2000])
     result = srgan("upscale", photos, "-o", tmp_path / "out", "--weights", weights)
@@ -122,7 +122,7 @@ def test_no_usable_photo_is_an_error(srgan, tmp_path):
 
 
 def test_strict_refuses(srgan, photos, tmp_path):
-    (photos / "text.jpg").write_text("not a photo")
+    (photos / "text.jpg").write_text("not a photo", encoding="utf-8")
     result = srgan("train", "--data", photos, "--out", tmp_path / "run", "--strict")
     assert result.exit_code == 1 and "text.jpg" in result.stderr and not (tmp_path / "run").exists()
 
@@ -149,24 +149,24 @@ def test_cmyk_and_alpha(srgan, photos, tmp_path, weights):
 
 
 def test_output_that_cannot_be_written(srgan, photos, tmp_path, weights):
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     one_line(srgan("upscale", photos / "coffee.png", "-o", tmp_path / "file/out.png", "--weights", weights), "file")
     one_line(srgan("upscale", photos, "-o", tmp_path / "file", "--weights", weights), "file")
     one_line(srgan("upscale", photos / "coffee.png", "-o", tmp_path / "out.xyz", "--weights", weights), ".xyz")
     one_line(srgan("train", "--data", photos, "--out", tmp_path / "file/run", "--steps", 1), "file")
-    assert (tmp_path / "file").read_text() == "in the way"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "in the way"
 
 
 def test_existing_output_stays(srgan, photos, tmp_path, weights):
-    (tmp_path / "out.png").write_text("precious")
+    (tmp_path / "out.png").write_text("precious", encoding="utf-8")
     one_line(srgan("upscale", photos / "coffee.png", "-o", tmp_path / "out.png", "--weights", weights), "--overwrite")
-    assert (tmp_path / "out.png").read_text() == "precious"
+    assert (tmp_path / "out.png").read_text(encoding="utf-8") == "precious"
     one_line(srgan("upscale", photos / "coffee.png", "-o", photos / "coffee.png", "--weights", weights, "--overwrite"), "the source itself")
 
 
 def test_weights_that_are_none(srgan, photos, tmp_path):
     other, text, pickled = tmp_path / "other.safetensors", tmp_path / "text.safetensors", tmp_path / "old.pth"
-    save_file(dict(x=torch.zeros(1)), other); text.write_text("hello"); torch.save(dict(x=1), pickled)
+    save_file(dict(x=torch.zeros(1)), other); text.write_text("hello", encoding="utf-8"); torch.save(dict(x=1), pickled)
     for name, word in ((other, "not a generator"), (text, "not a safetensors file"), (pickled, "not a safetensors file"), ("nothing-here", "no such weights"), (photos, "neither")):
         one_line(srgan("upscale", photos / "coffee.png", "-o", tmp_path / "out.png", "--weights", name), word)
     assert not (tmp_path / "out.png").exists()
@@ -215,7 +215,7 @@ def test_no_result_replaces_another_original(srgan, photos, weights):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFO on Windows")
 def test_figures_go_into_a_pipe(srgan, photos, weights, tmp_path):
     os.mkfifo(pipe := tmp_path / "pipe")
-    with open(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)) as reader: # opens without a writer
+    with open(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), encoding="utf-8") as reader: # opens without a writer
         assert srgan("evaluate", photos, "--weights", weights, "--json", pipe).exit_code == 0
         assert json.load(reader)["n"] == 3 and pipe.is_fifo()
 

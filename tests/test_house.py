@@ -20,12 +20,12 @@ ALLOWED = dict(utils=set(), losses=set(), generator=set(), discriminator=set(), 
     training={"utils", "data", "losses", "generator", "discriminator", "vgg"}, inference={"utils", "generator"}, convert={"generator"}, cli=set(MODULES))
 
 
-def cells(path): return [(cell["cell_type"], "".join(cell["source"]), cell.get("outputs", [])) for cell in json.loads(path.read_text())["cells"]]
+def cells(path): return [(cell["cell_type"], "".join(cell["source"]), cell.get("outputs", [])) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_backwards(module):
-    tree = ast.parse((ROOT / f"srgan_nb/{module}.py").read_text())
+    tree = ast.parse((ROOT / f"srgan_nb/{module}.py").read_text(encoding="utf-8"))
     ours = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module and (node.level or node.module.startswith("srgan_nb."))]
     used = {name.removeprefix("srgan_nb.").split(".")[0] for name in ours}
     assert used <= ALLOWED[module] and (used or not ALLOWED[module]) # no import at all would mean that none was seen
@@ -33,7 +33,7 @@ def test_imports_point_backwards(module):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_library_needs_no_nbdev(module):
-    assert not re.search(r"^\s*(from|import) (fastcore|nbdev)", (ROOT / f"srgan_nb/{module}.py").read_text(), re.M)
+    assert not re.search(r"^\s*(from|import) (fastcore|nbdev)", (ROOT / f"srgan_nb/{module}.py").read_text(encoding="utf-8"), re.M)
 
 
 def documented(module):
@@ -74,7 +74,7 @@ def test_everything_public_is_shown(module):
 def test_readme_is_the_index_notebook():
     from readme import readme
     text, pictures = readme()
-    assert (ROOT / "README.md").read_text() == text
+    assert (ROOT / "README.md").read_text(encoding="utf-8") == text
     for path, data in pictures.items(): assert (ROOT / path).read_bytes() == data
 
 
@@ -133,7 +133,7 @@ def test_every_notebook_opens_in_colab_and_installs_itself_there():
 
 def test_no_machine_paths():
     for path in [*NOTEBOOKS, *ROOT.glob("*.md")]:
-        assert not re.search(r"/(work|root|home)/\w", path.read_text()), path
+        assert not re.search(r"/(work|root|home)/\w", path.read_text(encoding="utf-8")), path
 
 
 def test_package_loads_lazily():
@@ -144,7 +144,7 @@ def test_package_loads_lazily():
 def test_version_stands_once():
     "The pinned version is named by the tool and nowhere else."
     import try_assets
-    for path in [ROOT / ".ci/run", ROOT / ".github/workflows/docs.yml", ROOT / "tests/conftest.py", *(ROOT / "nbs/try").iterdir()]: assert try_assets.VERSION not in path.read_text(), path
+    for path in [ROOT / ".ci/run", ROOT / ".github/workflows/docs.yml", ROOT / "tests/conftest.py", *(ROOT / "nbs/try").iterdir()]: assert try_assets.VERSION not in path.read_text(encoding="utf-8"), path
 
 
 def test_saved_outputs_come_from_runs_with_all_data():

@@ -28,7 +28,7 @@ def test_a_pushed_generator_comes_back_with_figures_and_licence(hub, name):
     assert {path.name for path in (hub / "owner/mine").iterdir()} == {"config.json", "model.safetensors", "README.md"}
     back, card = Generator.from_pretrained(hub / "owner/mine"), ModelCard.load(hub / "owner/mine/README.md")
     pushed.save_pretrained(hub / "local", push_to_hub=True, repo_id="owner/again") # the other way the hub offers
-    assert (hub / "owner/again/README.md").read_text() == (hub / "owner/mine/README.md").read_text().replace("owner/mine", "owner/again")
+    assert (hub / "owner/again/README.md").read_text(encoding="utf-8") == (hub / "owner/mine/README.md").read_text(encoding="utf-8").replace("owner/mine", "owner/again")
     x = torch.rand(1, 3, 9, 7)
     with torch.no_grad(): assert torch.equal(back(x), pushed(x))
     assert back.architecture == pushed.architecture and not back.training
@@ -44,7 +44,7 @@ def test_a_pushed_discriminator_comes_back(hub):
     back = Discriminator.from_pretrained(hub / "owner/judge")
     x = 2 * torch.rand(2, 3, 32, 32) - 1
     with torch.no_grad(): assert torch.equal(back(x), pushed(x))
-    assert "discriminator of SRGAN" in (hub / "owner/judge/README.md").read_text()
+    assert "discriminator of SRGAN" in (hub / "owner/judge/README.md").read_text(encoding="utf-8")
 
 
 def test_weights_that_cannot_be_had_are_named(monkeypatch):

@@ -124,7 +124,7 @@ def test_pictures_are_rounded_before_they_are_measured():
 def test_nothing_is_pickled(run):
     "No file of a run is a pickle, and no line of the package makes or reads one."
     for file in run.rglob("*.safetensors"): assert file.read_bytes()[8:10] == b'{"'
-    source = "\n".join(path.read_text() for path in Path(srgan_nb.__file__).parent.glob("*.py"))
+    source = "\n".join(path.read_text(encoding="utf-8") for path in Path(srgan_nb.__file__).parent.glob("*.py"))
     assert not re.search(r"torch\.(save|load)\(|import pickle", source)
 
 

@@ -20,6 +20,6 @@ def test_others_addresses_stay():
 def test_footer_shows_the_version_of_the_settings():
     settings = ConfigParser()
     settings.read(ROOT / "settings.ini")
-    footer = (ROOT / "_quarto.yml").read_text()
+    footer = (ROOT / "_quarto.yml").read_text(encoding="utf-8")
     assert f"srgan_nb {settings['DEFAULT']['version']}, built" in footer
     assert "srgan_nb 2.0.1rc1, built" in versioned(footer, "srgan_nb", "2.0.1rc1")

@@ -35,7 +35,7 @@ def launch(*program, options=("--standalone", "--nproc_per_node", "2"), **popen)
 
 def finish(*processes):
     for process in processes:
-        out, err = process.communicate(timeout=240)
+        out, err = process.communicate(timeout=900)
         assert process.returncode == 0, out[-1000:] + err[-3000:]
     return out
 
@@ -43,7 +43,7 @@ def finish(*processes):
 @pytest.fixture
 def script(tmp_path):
     path = tmp_path / "script.py"
-    path.write_text(TRAIN)
+    path.write_text(TRAIN, encoding="utf-8")
     return path
 
 
@@ -102,16 +102,16 @@ def test_two_nodes(script, alone, tmp_path):
 def test_sigterm_stops_both_at_the_same_step(script, tmp_path):
     run = tmp_path / "run"
     process = launch(script, as_json(replace(CONFIG, srresnet=Stage(100_000))), run)
-    deadline = time.time() + 120
+    deadline = time.time() + 900
     while not read_metrics(run) and time.time() < deadline: time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=900)
     step = int(re.search(r"stopped after step (\d+)", out)[1])
     assert checkpoints(run)[0].stem.endswith(f"-{step}") and step % CONFIG.log_every == 0
 
 
 def test_synchronised_batchnorm_is_refused_without_cuda(script, tmp_path):
-    out, err = launch(script, as_json(replace(CONFIG, sync_batchnorm=True)), tmp_path / "run").communicate(timeout=60)
+    out, err = launch(script, as_json(replace(CONFIG, sync_batchnorm=True)), tmp_path / "run").communicate(timeout=900)
     assert "synchronises BatchNorm on CUDA devices only" in err and not (tmp_path / "run").exists()
 
 
@@ -124,23 +124,23 @@ def test_upscale_shares_the_photos(srgan, photos, weights, tmp_path):
     finish(launch(*CLI, "upscale", photos, "-o", tmp_path / "two", "--weights", weights, "--device", "cpu"))
     contents = lambda folder: {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()}
     assert contents("two") == contents("one") and len(contents("two")) == 3
-    (photos / "fake.png").write_text("not a photo")
+    (photos / "fake.png").write_text("not a photo", encoding="utf-8")
     failing = launch(*CLI, "upscale", photos, "-o", tmp_path / "three", "--weights", weights, "--device", "cpu")
-    _, err = failing.communicate(timeout=120)
+    _, err = failing.communicate(timeout=900)
     assert failing.returncode != 0 and err.count("fake.png: not a picture") == 1 and contents("three") == contents("one")
 
 
 def test_evaluate_shares_the_photos(srgan, photos, weights, tmp_path):
     for n, run in dict(one=lambda *a: srgan(*a), two=lambda *a: finish(launch(*CLI, *a))).items():
         run("evaluate", photos, "--weights", weights, "--device", "cpu", "--json", tmp_path / f"{n}.json")
-    assert json.loads((tmp_path / "two.json").read_text()) == json.loads((tmp_path / "one.json").read_text())
+    assert json.loads((tmp_path / "two.json").read_text(encoding="utf-8")) == json.loads((tmp_path / "one.json").read_text(encoding="utf-8"))
 
 
 def by_function(launcher, config, run, tmp_path):
     "As from a notebook's first cell: a fresh process, a function, a launcher of Accelerate."
     path = tmp_path / "function.py"
-    path.write_text(TRAIN.replace("train(Config", "def work(): train(Config") + f"\nif __name__ == '__main__':\n    from accelerate import debug_launcher, notebook_launcher\n    {launcher}\n")
-    subprocess.run([sys.executable, path, as_json(config), str(run)], check=True, capture_output=True, timeout=240, env=os.environ | dict(OMP_NUM_THREADS="1"))
+    path.write_text(TRAIN.replace("train(Config", "def work(): train(Config") + f"\nif __name__ == '__main__':\n    from accelerate import debug_launcher, notebook_launcher\n    {launcher}\n", encoding="utf-8")
+    subprocess.run([sys.executable, path, as_json(config), str(run)], check=True, capture_output=True, timeout=900, env=os.environ | dict(OMP_NUM_THREADS="1"))
 
 
 @pytest.mark.parametrize("launcher", ["debug_launcher", "notebook_launcher"])
@@ -151,5 +151,5 @@ def test_launched_from_a_function(alone, tmp_path, launcher):
 
 def test_accelerate_launch(script, alone, tmp_path):
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", script, as_json(replace(CONFIG, accumulate=2)), tmp_path / "run"]
-    subprocess.run(list(map(str, command)), check=True, capture_output=True, timeout=240, env=os.environ | dict(OMP_NUM_THREADS="1"))
+    subprocess.run(list(map(str, command)), check=True, capture_output=True, timeout=900, env=os.environ | dict(OMP_NUM_THREADS="1"))
     assert same_tensors(alone, tmp_path / "run")

@@ -101,7 +101,7 @@ def test_copies_are_found(tmp_path, disguise):
     for folder in ("train", "eval"): (tmp_path / folder).mkdir()
     for name, photo in sample_photos().items(): photo.save(tmp_path / "eval" / f"{name}.png")
     disguise(sample_photos()["coffee"]).save(tmp_path / "train/innocent.jpg", quality=60)
-    (tmp_path / "train/fake.jpg").write_text("not a photo") # is skipped, as in training
+    (tmp_path / "train/fake.jpg").write_text("not a photo", encoding="utf-8") # is skipped, as in training
     assert [(photo.name, picture.name) for photo, picture, _ in copies(tmp_path / "train", tmp_path / "eval")] == [("innocent.jpg", "coffee.png")]
 
 
@@ -121,7 +121,7 @@ def test_shipped_weights_saw_no_evaluation_picture():
 
 
 def test_a_photograph_without_a_licence_is_named(tmp_path):
-    (tmp_path / "manifest.json").write_text(json.dumps([dict(file="a.png", source="here", licence="CC0")]))
+    (tmp_path / "manifest.json").write_text(json.dumps([dict(file="a.png", source="here", licence="CC0")]), encoding="utf-8")
     assert credits(tmp_path, ["a.png"]) == [dict(source="here", licence="CC0", photos=["a.png"])]
     with pytest.raises(SystemExit, match="does not name b.JPG"): credits(tmp_path, ["a.png", "b.JPG"])
 
@@ -151,6 +151,6 @@ def test_recipe_trains_judges_and_continues(tmp_path):
     for steps in ("1", "2"):
         command = [sys.executable, ROOT / "recipes/release.py", "srresnet", "--photos", tmp_path / "photos", "--eval", tmp_path / "eval", "--runs", tmp_path / "runs", "--steps", steps, "--batch", "2"]
         subprocess.run(list(map(str, command)), check=True, capture_output=True)
-    lines = [json.loads(line) for line in (tmp_path / "runs/srresnet/evaluations.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "runs/srresnet/evaluations.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["step"] for line in lines] == [1, 2]
     assert set(lines[0]["Set5"]) == {"psnr_y", "ssim_y", "ssim_daala", "lpips"}

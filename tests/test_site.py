@@ -29,16 +29,16 @@ def test_nothing_is_broken(site): assert problems(site, ROOT / "nbs") == []
 def test_planted_fault_is_found(site, tmp_path, page, old, new, complaint):
     broken = tmp_path / "site"
     shutil.copytree(site, broken)
-    text = (broken / page).read_text()
+    text = (broken / page).read_text(encoding="utf-8")
     assert old in text
-    (broken / page).write_text(text.replace(old, new, 1))
+    (broken / page).write_text(text.replace(old, new, 1), encoding="utf-8")
     found = problems(broken)
     assert (any(complaint in problem for problem in found) if complaint else found == []), found
 
 
 def test_page_without_text_or_place_is_found(site, tmp_path):
     shutil.copytree(site, tmp_path / "site")
-    (tmp_path / "site/lonely.html").write_text("<html><body><main></main></body></html>")
+    (tmp_path / "site/lonely.html").write_text("<html><body><main></main></body></html>", encoding="utf-8")
     found = problems(tmp_path / "site")
     assert "lonely.html: an empty page" in found and "lonely.html: the sidebar does not name it" in found
 
@@ -46,9 +46,9 @@ def test_page_without_text_or_place_is_found(site, tmp_path):
 def test_reference_left_as_text_is_found_in_quartos_output(site, tmp_path):
     shutil.copytree(site, tmp_path / "site")
     for page in (tmp_path / "site").rglob("*.html"): # what Quarto calls itself; it leaves unresolved references as they are, or with question marks
-        page.write_text(page.read_text().replace('content="smalldocs', 'content="quarto-1.7 smalldocs'))
+        page.write_text(page.read_text(encoding="utf-8").replace('content="smalldocs', 'content="quarto-1.7 smalldocs'), encoding="utf-8")
     index = tmp_path / "site/index.html"
-    index.write_text(index.read_text().replace("</main>", "<p>see @fig-nowhere</p></main>", 1))
+    index.write_text(index.read_text(encoding="utf-8").replace("</main>", "<p>see @fig-nowhere</p></main>", 1), encoding="utf-8")
     assert "index.html: @fig-nowhere is left as text" in problems(tmp_path / "site")
 
 
@@ -59,10 +59,10 @@ def test_page_without_a_copy_is_found(site, tmp_path):
 
 
 def test_copies_hold_words_and_no_pictures(site):
-    copy = (site / "04_generator.html.md").read_text()
+    copy = (site / "04_generator.html.md").read_text(encoding="utf-8")
     assert copy.startswith("# The generator") and "class Generator" in copy and "*Picture: G of Fig. 4" in copy
-    assert "This part needs JavaScript" in (site / "try.html.md").read_text() and "<section" not in (site / "try.html.md").read_text()
-    for path in site.rglob("*.html.md"): assert not re.search(r"base64,[\w+/]{40}|!\[(png|jpeg)\]|^#\|", path.read_text(), re.M), path.name
+    assert "This part needs JavaScript" in (site / "try.html.md").read_text(encoding="utf-8") and "<section" not in (site / "try.html.md").read_text(encoding="utf-8")
+    for path in site.rglob("*.html.md"): assert not re.search(r"base64,[\w+/]{40}|!\[(png|jpeg)\]|^#\|", path.read_text(encoding="utf-8"), re.M), path.name
 
 
 def test_copies_stand_beside_quartos_pages_too(site, tmp_path):
@@ -71,25 +71,25 @@ def test_copies_stand_beside_quartos_pages_too(site, tmp_path):
     shutil.copytree(site, quartos, ignore=shutil.ignore_patterns("*.md", "llms.txt"))
     for page in quartos.glob("0*.html"): page.rename(page.with_name(page.name[3:]))
     subprocess.run([sys.executable, ROOT / "tools/llms.py", quartos, "--sources", ROOT / "nbs"], check=True)
-    assert "(paper.html.md)" in (quartos / "llms.txt").read_text() and "(../training.html.md)" in (quartos / "tutorials/celeba.html.md").read_text()
+    assert "(paper.html.md)" in (quartos / "llms.txt").read_text(encoding="utf-8") and "(../training.html.md)" in (quartos / "tutorials/celeba.html.md").read_text(encoding="utf-8")
     assert not [problem for problem in problems(quartos) if ".md" in problem]
 
 
 def test_nbdev_would_write_the_settings_that_are_committed(site):
     "nbdev_docs writes nbdev.yml anew: a line of our own in it would be lost on the published site."
-    assert (site.parent.parent / "nbs/nbdev.yml").read_text() == (ROOT / "nbs/nbdev.yml").read_text()
+    assert (site.parent.parent / "nbs/nbdev.yml").read_text(encoding="utf-8") == (ROOT / "nbs/nbdev.yml").read_text(encoding="utf-8")
 
 
 def test_chapters_have_small_pictures(site):
     "Each page of the sidebar but the landing page itself has a card there, with a picture of at most 15 KB."
-    landing = (site / "index.html").read_text()
+    landing = (site / "index.html").read_text(encoding="utf-8")
     for name in PAGES[1:]: assert re.search(rf'images/cards/{name.split("/")[-1]}\.webp(?s:.{{1,200}}?)href="{name}\.html"', landing), name
     for picture in (site / "images/cards").iterdir(): assert picture.stat().st_size < 15_000, picture.name
 
 
 def test_shared_link_shows_our_picture(site):
     for name in ("index", "04_generator", "tutorials/celeba"):
-        page = BeautifulSoup((site / f"{name}.html").read_text(), "html.parser")
+        page = BeautifulSoup((site / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
         address = page.find("meta", attrs={"property": "og:image"})["content"]
         assert address.endswith("/srgan_nb/images/card.jpg") and (site / "images/card.jpg").is_file()
         assert page.find("link", rel="icon")["href"].endswith("images/favicon.svg")
@@ -103,7 +103,7 @@ def brightness(colour):
 
 def test_palette_is_readable_in_both_themes():
     "Text of every colour stands out by 4.5 to 1 on every ground (WCAG 2, level AA)."
-    light, dark = re.findall(r"\{([^}]*--srgan-page:[^}]*)\}", (ROOT / "nbs/styles.css").read_text())
+    light, dark = re.findall(r"\{([^}]*--srgan-page:[^}]*)\}", (ROOT / "nbs/styles.css").read_text(encoding="utf-8"))
     for theme in (light, dark):
         palette = dict(re.findall(r"--srgan-([\w-]+): ([^;]+);", theme))
         for ground in ("page", "panel"):
@@ -135,9 +135,9 @@ def sources(tmp_path):
 ])
 def test_fault_in_the_sources_is_found(sources, check, file, old, new, complaint):
     path = sources / file
-    assert old in path.read_text() and list(check(sources)) == []
-    text = path.read_text().replace(old, new, 1)
+    assert old in path.read_text(encoding="utf-8") and list(check(sources)) == []
+    text = path.read_text(encoding="utf-8").replace(old, new, 1)
     path.unlink() # _quarto.yml is a link
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     found = list(check(sources))
     assert any(complaint in problem for problem in found), found

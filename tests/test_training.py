@@ -209,7 +209,7 @@ def test_impossible_settings_leave_no_folder(tmp_path, settings):
 
 def test_damaged_lines_of_metrics_are_left_out(whole, tmp_path):
     shutil.copytree(whole, tmp_path / "run")
-    with open(tmp_path / "run/metrics.jsonl", "a") as file: file.write('{"step": 1}\n{"step": 2, "sta{"step": 3}\nnull\n')
+    with open(tmp_path / "run/metrics.jsonl", "a", encoding="utf-8") as file: file.write('{"step": 1}\n{"step": 2, "sta{"step": 3}\nnull\n')
     assert read_metrics(tmp_path / "run") == read_metrics(whole)
 
 
@@ -254,12 +254,12 @@ def test_signal_finishes_the_step_and_writes_a_checkpoint(photos, tmp_path, name
     command = [sys.executable, "-m", "srgan_nb.cli", "train", "--data", photos, "--out", run, "--stage", "srresnet", "--steps", "100000", "--device", "cpu"]
     heard = lambda: signal.signal(getattr(signal, name), signal.SIG_DFL) # under nohup SIGHUP is ignored, and stays so in children
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
-    deadline = time.time() + 120
+    deadline = time.time() + 900
     while not read_metrics(run) and time.time() < deadline: time.sleep(0.2)
     process.send_signal(getattr(signal, name))
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=900)
     assert process.returncode == 1 and "Traceback" not in err, err
     assert "stopped after step" in out and "--resume" in out and "is ready" not in out
     step = int(checkpoints(run)[0].stem.split("-")[-1])
     assert 0 < step < 100000 and f"step {step}" in out
-    assert json.loads((run / "train.json").read_text())["config"]["srresnet"]["steps"] == 100000
+    assert json.loads((run / "train.json").read_text(encoding="utf-8"))["config"]["srresnet"]["steps"] == 100000

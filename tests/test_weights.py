@@ -12,7 +12,7 @@ from srgan_nb.generator import BUNDLED, bundled_weights, load_generator
 from srgan_nb.inference import Upscaler
 
 
-def card(name): return json.loads((BUNDLED / f"{name}.json").read_text())
+def card(name): return json.loads((BUNDLED / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def test_both_ship(): assert sorted(bundled_weights()) == ["srgan", "srresnet"]
@@ -44,7 +44,7 @@ def test_figures_of_the_card_are_met(eval_dir, name, dataset):
 @pytest.mark.parametrize("name", bundled_weights())
 def test_prose_states_what_the_card_does(name):
     stated = f"{card(name)['figures']['Set5']['psnr_y']:.2f}"
-    for page in ("README.md", "CHANGELOG.md"): assert stated in (ROOT / page).read_text(), page
+    for page in ("README.md", "CHANGELOG.md"): assert stated in (ROOT / page).read_text(encoding="utf-8"), page
 
 
 @pytest.mark.parametrize("dataset, expected", [("Set5", 28.43), ("Set14", 26.09)])
@@ -52,7 +52,7 @@ def test_bicubic_baseline(srgan, eval_dir, tmp_path, dataset, expected):
     "Set14 is 26.09 with the grey picture `bridge` first made RGB."
     report = tmp_path / "report.json"
     assert srgan("evaluate", eval_dir / dataset / "HR", "--lr-dir", eval_dir / dataset / "LRbicx4", "--weights", "bicubic", "--json", report).exit_code == 0
-    assert json.loads(report.read_text())["mean"]["psnr_y"] == pytest.approx(expected, abs=0.02)
+    assert json.loads(report.read_text(encoding="utf-8"))["mean"]["psnr_y"] == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.parametrize("name", ["srresnet", "srgan"])

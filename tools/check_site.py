@@ -157,8 +157,8 @@ def check_labels(sources: Path):
 def settings(sources: Path):
     "_quarto.yml and the files it includes."
     files = [sources / "_quarto.yml"]
-    files += [sources / name for name in yaml.safe_load(files[0].read_text()).get("metadata-files", [])]
-    return {file: yaml.safe_load(file.read_text()) for file in files}
+    files += [sources / name for name in yaml.safe_load(files[0].read_text(encoding="utf-8")).get("metadata-files", [])]
+    return {file: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files}
 
 
 def check_citations(sources: Path):

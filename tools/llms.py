@@ -70,8 +70,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("site", type=Path); parser.add_argument("--sources", type=Path, default=Path("nbs"))
     o = parser.parse_args()
-    website = yaml.safe_load((o.sources / "nbdev.yml").read_text())["website"]
-    sections = yaml.safe_load((o.sources / "sidebar.yml").read_text())["website"]["sidebar"]["contents"]
+    website = yaml.safe_load((o.sources / "nbdev.yml").read_text(encoding="utf-8"))["website"]
+    sections = yaml.safe_load((o.sources / "sidebar.yml").read_text(encoding="utf-8"))["website"]["sidebar"]["contents"]
     names = {section["section"]: [entry.removesuffix(".ipynb") for entry in section["contents"]] for section in sections}
     pages = {name: page_of(o.site, name) for entries in names.values() for name in entries}
     lines = [f"# {website['title']}", f"> {website['description']}", "Each page has a copy in Markdown beside it, at its own address with `.md` after it."]

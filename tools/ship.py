@@ -31,7 +31,7 @@ def figures(weights, eval_dir: Path) -> dict:
 
 def credits(photos: Path, names: list) -> list:
     "The photos a run used, grouped by source and licence."
-    used = [entry for entry in json.loads((photos / "manifest.json").read_text()) if entry["file"] in set(names)]
+    used = [entry for entry in json.loads((photos / "manifest.json").read_text(encoding="utf-8")) if entry["file"] in set(names)]
     key = lambda entry: (entry["source"], entry["licence"])
     if missing := set(names) - {entry["file"] for entry in used}: raise SystemExit(f"{photos}/manifest.json does not name {', '.join(sorted(missing)[:5])}: each photograph needs its source and licence")
     return [dict(source=source, licence=licence, photos=[entry["file"] for entry in group]) for (source, licence), group in groupby(sorted(used, key=key), key)]
@@ -75,7 +75,7 @@ def main():
     parser.add_argument("--photos", type=Path, required=True); parser.add_argument("--eval", type=Path, required=True)
     parser.add_argument("--bad-at", required=True); parser.add_argument("--note", default=""); parser.add_argument("--earlier", type=Path)
     o = parser.parse_args()
-    file, earlier = BUNDLED / f"{o.name}.safetensors", o.earlier and json.loads(o.earlier.read_text()) # before it may be overwritten
+    file, earlier = BUNDLED / f"{o.name}.safetensors", o.earlier and json.loads(o.earlier.read_text(encoding="utf-8")) # before it may be overwritten
     full = figures(o.run, o.eval)
     save_generator(load_generator(o.run), file, torch.float16, name=o.name, licence="CC-BY-SA-4.0")
     file.chmod(0o644)
