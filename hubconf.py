@@ -4,11 +4,11 @@ dependencies = ["torch", "safetensors", "huggingface_hub"]
 
 def srresnet():
     "The generator trained on pixels, in eval mode: RGB `(n, 3, h, w)` in [0, 1] to `(n, 3, 4h, 4w)` in [-1, 1]."
-    from srgan_nb.generator import load_generator
+    from srgan_nb.weights import load_generator
     return load_generator("srresnet")
 
 
 def srgan():
-    "The generator trained on against a discriminator, in eval mode: RGB `(n, 3, h, w)` in [0, 1] to `(n, 3, 4h, 4w)` in [-1, 1]."
-    from srgan_nb.generator import load_generator
+    "The generator trained adversarially, in eval mode: RGB `(n, 3, h, w)` in [0, 1] to `(n, 3, 4h, 4w)` in [-1, 1]."
+    from srgan_nb.weights import load_generator
     return load_generator("srgan")

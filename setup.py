@@ -1,4 +1,4 @@
-"Package metadata, read from settings.ini (nbdev's file) so that each fact stands once."
+"Package metadata, read from settings.ini (nbdev's file), so that each fact is written only once."
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -9,12 +9,16 @@ ini = ConfigParser(delimiters=["="])
 ini.read(here / "settings.ini", encoding="utf-8")
 cfg = ini["DEFAULT"]
 
-raw = f"https://raw.githubusercontent.com/{cfg['user']}/{cfg['repo']}/{cfg['branch']}/nbs/images/"
-readme = (here / "README.md").read_text(encoding="utf-8") # a package index shows it without the files beside it
-for near, far in (("](nbs/images/", f"]({raw}"), ('src="nbs/images/', f'src="{raw}'), ("](nbs/", f"]({cfg['git_url']}/blob/{cfg['branch']}/nbs/")): readme = readme.replace(near, far)
+# A package index shows README without the files next to it, so its links have to be complete.
+images = f"https://raw.githubusercontent.com/{cfg['user']}/{cfg['repo']}/{cfg['branch']}/nbs/images/"
+notebooks = f"{cfg['git_url']}/blob/{cfg['branch']}/nbs/"
+readme = (here / "README.md").read_text(encoding="utf-8")
+readme = readme.replace("](nbs/images/", f"]({images}").replace('src="nbs/images/', f'src="{images}')
+readme = readme.replace("](nbs/", f"]({notebooks}")
 
 extras = {name: cfg[f"{name}_requirements"].split() for name in ("notebook", "perceptual", "onnx", "track", "video")}
-extras["notebook"] += extras["onnx"] + extras["track"] + extras["video"] # the notebooks check their ONNX file, tracked run and clip
+# The notebooks check an ONNX file, a tracked run and a clip that they make.
+extras["notebook"] += extras["onnx"] + extras["track"] + extras["video"]
 extras["dev"] = sum(extras.values(), cfg["dev_requirements"].split())
 
 setup(
@@ -36,7 +40,8 @@ setup(
         "Topic :: Scientific/Engineering :: Image Processing",
     ],
     packages=find_packages(include=["srgan_nb", "srgan_nb.*"]),
-    # Makes an editable install a path file. Without it, a script above a checkout called srgan_nb would find that folder first.
+    # With this, an editable install is a path file. Without it, a script in the folder above a checkout called srgan_nb
+    # would import that folder instead of the package.
     package_dir={"": "."},
     package_data={"srgan_nb": ["weights/*.safetensors", "weights/*.json"]},
     python_requires=f">={cfg['min_python']}",

@@ -1,9 +1,10 @@
-"""Measure the page `try` of a built site: seconds and memory to enlarge squares in headless Chromium, in WebAssembly.
+"""Measure the page `try` of a built site: seconds and memory to enlarge squares, in headless Chromium by WebAssembly.
 
     python benchmarks/browser.py SITE [-o benchmarks/results/browser.json]
 
-SITE is a site with the files of tools/try_assets.py. Each run has a browser of its own. The seconds are the page's own: from the
-press of the button, the network loaded before, to the last strip. The memory is the most that the process of the page has held.
+SITE is a site with the files of tools/try_assets.py. Each run opens a new browser. The page itself measures the
+seconds, from the click on the button to the last strip; the network is loaded before. The memory is the peak of the
+page's process.
 """
 import argparse
 import json
@@ -23,13 +24,17 @@ from try_assets import RUNTIME, VERSION
 
 
 def peak_mib() -> int:
-    "The most memory any page's process below this one has held; Linux."
-    pages = [process.pid for process in psutil.Process().children(recursive=True) if "--type=renderer" in process.cmdline()]
-    return max(int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"))[1]) for pid in pages) // 1024
+    "The peak memory of the pages' processes below this one: the largest of them. Linux only."
+    peaks = []
+    for process in psutil.Process().children(recursive=True):
+        if "--type=renderer" not in process.cmdline(): continue
+        status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+        peaks.append(int(re.search(r"VmHWM:\s+(\d+)", status)[1]))
+    return max(peaks) // 1024
 
 
 def one_run(playwright, address: str, photo: Path) -> dict:
-    "Enlarge one picture by SRGAN in a fresh browser."
+    "Enlarge one picture with SRGAN in a new browser."
     browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
     page = browser.new_page(viewport=dict(width=1280, height=900))
     page.goto(f"{address}/try.html")
@@ -40,31 +45,48 @@ def one_run(playwright, address: str, photo: Path) -> dict:
     page.evaluate(WATCH)
     page.locator(".try-go").click()
     page.wait_for_selector("#srgan-try[data-seconds]", timeout=300_000)
-    found = dict(seconds=float(page.locator("#srgan-try").get_attribute("data-seconds")), peak_mib=peak_mib(), idle_mib=idle, gap_ms=page.evaluate("Math.max(...waits)"), version=browser.version)
+    result = dict(
+        seconds=float(page.locator("#srgan-try").get_attribute("data-seconds")),
+        peak_mib=peak_mib(),
+        idle_mib=idle,
+        gap_ms=page.evaluate("Math.max(...waits)"),
+        version=browser.version,
+    )
     browser.close()
-    return found
+    return result
 
 
 def row_of(side: int, runs: list) -> dict:
     seconds = [run["seconds"] for run in runs]
-    return dict(side=side, median=statistics.median(seconds), low=min(seconds), high=max(seconds), peak_mib=max(run["peak_mib"] for run in runs),
-        idle_mib=max(run["idle_mib"] for run in runs), gap_ms=round(max(run["gap_ms"] for run in runs)))
+    return dict(
+        side=side,
+        median=statistics.median(seconds),
+        low=min(seconds),
+        high=max(seconds),
+        peak_mib=max(run["peak_mib"] for run in runs),
+        idle_mib=max(run["idle_mib"] for run in runs),
+        gap_ms=round(max(run["gap_ms"] for run in runs)),
+    )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("site", type=Path); parser.add_argument("-o", "--out", type=Path); parser.add_argument("--rounds", type=int, default=3)
-    o = parser.parse_args()
+    parser.add_argument("site", type=Path)
+    parser.add_argument("-o", "--out", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
     from srgan_nb.data import sample_photos
     rows = []
-    with tempfile.TemporaryDirectory() as folder, served(o.site) as address, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder, served(args.site) as address, sync_playwright() as playwright:
         for side in (128, 256):
             photo = Path(folder) / f"{side}.png"
             sample_photos()["astronaut"].crop((150, 0, 150 + side, side)).save(photo)
-            runs = [one_run(playwright, address, photo) for _ in range(o.rounds)]
-            rows.append(row_of(side, runs)); print(rows[-1])
-    about = machine(1) | dict(browser=f"Chromium {runs[0]['version']}", runtime=f"{RUNTIME} {VERSION}")
-    if o.out: o.out.write_text(json.dumps(dict(machine=about, rounds=o.rounds, rows=rows), indent=1) + "\n", encoding="utf-8")
+            runs = [one_run(playwright, address, photo) for _ in range(args.rounds)]
+            rows.append(row_of(side, runs))
+            print(rows[-1])
+    browser = dict(browser=f"Chromium {runs[0]['version']}", runtime=f"{RUNTIME} {VERSION}")
+    report = dict(machine=machine(1) | browser, rounds=args.rounds, rows=rows)
+    if args.out: args.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__": main()

@@ -1,14 +1,19 @@
-"""The last touch to an adversarial run: average several of its generators, and take out the mean colour they are off by.
+"""Finish an adversarial run: average several of its generators, and remove their mean colour shift.
 
     python recipes/finish.py --photos DIR -o OUT GENERATOR [GENERATOR ...] [--start GENERATOR --beyond 0.05]
 
-A generator in the game circles around a better one, more widely than the running average reaches; the mean of points far
-apart on its way is nearer to it. From `--start`, the SRResNet the game began with, to this mean leads a line, and a small
-step beyond its end makes sharper pictures, for some PSNR. But the mean of two networks' BatchNorm statistics are not the
-statistics of the mean network: they are measured anew. What cast is left over all photographs is then taken off the bias of the last convolution,
-three numbers. Both are measured on crops of the training photographs. OUT is the run's folder (its checkpoints keep the weights as they were) or a copy of it.
+In adversarial training a generator circles around a better one, in wider loops than the running average smooths out.
+The mean of points far apart on its path is closer to that better one. --start is the SRResNet that the adversarial
+stage began with: on the line from there to the mean, a small step past the mean makes sharper pictures, and costs
+some PSNR.
 
-`anchor` is another last touch, which release.py gives to what was trained with BatchNorm fixed.
+The mean of two networks' BatchNorm statistics is not what the mean network needs, so we measure the statistics
+again. The colour shift that remains, averaged over all photographs, is subtracted from the bias of the last
+convolution: three numbers. Both are measured on crops of the training photographs.
+
+OUT is the run's folder (its checkpoints keep the original weights) or a copy of it.
+
+`recalibrate_batchnorm` finishes the parts that release.py trains with BatchNorm fixed.
 """
 import argparse
 from pathlib import Path
@@ -17,70 +22,96 @@ import torch
 from torch.optim.swa_utils import update_bn
 
 from srgan_nb.data import PhotoStore, crop_batch, make_pair
-from srgan_nb.generator import Generator, load_generator, read_tensors, save_generator
-from srgan_nb.utils import atomic_path
+from srgan_nb.files import read_tensors
+from srgan_nb.generator import Generator
+from srgan_nb.weights import load_generator, save_generator
+from srgan_nb.files import atomic_path
 
 
 def averaged(files: list) -> Generator:
-    "The mean of parameters; BatchNorm's statistics still have to be measured."
+    "The mean of the generators' parameters. Its BatchNorm statistics still have to be measured."
     generator, *others = map(load_generator, files)
     states = [g.state_dict() for g in (generator, *others)]
-    generator.load_state_dict({key: sum(state[key] for state in states) / len(states) if t.is_floating_point() else t for key, t in states[0].items()})
+    mean = states[0].copy()
+    for key, tensor in mean.items():
+        if tensor.is_floating_point(): mean[key] = sum(state[key] for state in states) / len(states)
+    generator.load_state_dict(mean)
     return generator
 
 
 @torch.no_grad()
-def go_beyond(generator: Generator, start: Generator, share: float) -> None:
-    "Move the parameters on, away from `start`, by `share` of the way they have come; BatchNorm's statistics still have to be measured."
+def extrapolate_weights(generator: Generator, start: Generator, share: float) -> None:
+    """Move the parameters further away from `start`, by `share` of the distance so far.
+
+    The BatchNorm statistics still have to be measured.
+    """
     for here, there in zip(generator.parameters(), start.parameters(), strict=True): here += share * (here - there)
 
 
 def pairs_of(photos, crop: int, batch: int, batches: int):
-    "LR and HR of crops by a seed of their own: none of the recipe's parts draws by 1."
+    "Batches of LR and HR crops, drawn with seed 1: no part of release.py uses it."
     store = PhotoStore(photos, crop)
     return (make_pair(crop_batch(store, batch, seed=1, step=step)) for step in range(batches))
 
 
 @torch.no_grad()
 def calibrate(generator: Generator, pairs) -> torch.Tensor:
-    "Take the mean colour difference over `pairs` off the last bias; gives it, in units of [-1, 1]."
-    cast = torch.stack([(generator(lr) - hr).mean((0, 2, 3)) for lr, hr in pairs]).mean(0)
-    generator.tail.bias -= cast
-    return cast
+    "Subtract the mean colour difference over `pairs` from the last bias; gives it, in units of [-1, 1]."
+    shifts = [(generator(lr) - hr).mean((0, 2, 3)) for lr, hr in pairs]
+    shift = torch.stack(shifts).mean(0)
+    generator.tail.bias -= shift
+    return shift
 
 
 @torch.no_grad()
-def anchor(run: Path, photos) -> None:
-    """Give each BatchNorm of a run's generator the statistics of what it sees, and a weight and bias with which it computes the same.
-    After training with BatchNorm fixed they are those of older weights, and the network would be another in training mode."""
+def recalibrate_batchnorm(run: Path, photos) -> None:
+    """Give each BatchNorm of a run's generator the statistics of its own inputs, and keep what the network computes.
+
+    After training with BatchNorm fixed, the statistics are those of older weights: in training mode the network would
+    compute something else. New weights and biases make up for the new statistics, so that in evaluation mode it
+    computes the same as before. (The cards of the shipped weights call this `anchor`.)
+    """
     generator = load_generator(run).eval()
-    layers, seen = [layer for layer in generator.modules() if isinstance(layer, torch.nn.BatchNorm2d)], {}
-    def look(layer, given): seen.setdefault(layer, []).append(torch.stack([given[0].mean((0, 2, 3)), given[0].square().mean((0, 2, 3))]))
-    for layer in layers: layer.register_forward_pre_hook(look)
+    layers = [layer for layer in generator.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    moments = {layer: [] for layer in layers} # mean and mean square of each batch, by channel
+    def measure(layer, inputs):
+        x = inputs[0]
+        moments[layer].append(torch.stack([x.mean((0, 2, 3)), x.square().mean((0, 2, 3))]))
+    for layer in layers: layer.register_forward_pre_hook(measure)
     for lr, _ in pairs_of(photos, crop=96, batch=16, batches=40): generator(lr)
     for layer in layers:
-        mean, square = torch.stack(seen[layer]).mean(0)
-        variance = square - mean ** 2
-        old, new = (layer.running_var + layer.eps).sqrt(), (variance + layer.eps).sqrt()
-        layer.bias += layer.weight * (mean - layer.running_mean) / old
-        layer.weight *= new / old
-        layer.running_mean.copy_(mean); layer.running_var.copy_(variance)
-    with atomic_path(run / "generator.safetensors") as temporary: save_generator(generator, temporary, **{key: generator.about[key] for key in ("stage", "step", "config") if key in generator.about})
+        mean, mean_square = torch.stack(moments[layer]).mean(0)
+        variance = mean_square - mean ** 2
+        old_std = (layer.running_var + layer.eps).sqrt()
+        new_std = (variance + layer.eps).sqrt()
+        layer.bias += layer.weight * (mean - layer.running_mean) / old_std
+        layer.weight *= new_std / old_std
+        layer.running_mean.copy_(mean)
+        layer.running_var.copy_(variance)
+    about = {key: generator.about[key] for key in ("stage", "step", "config") if key in generator.about}
+    with atomic_path(run / "generator.safetensors") as temporary: save_generator(generator, temporary, **about)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("generators", nargs="+"); parser.add_argument("--photos", type=Path, required=True); parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--start", help="the generator the game began with"); parser.add_argument("--beyond", type=float, default=0.05, help="how far to go on from there, as a share of the way")
-    o = parser.parse_args()
-    step = max(int(read_tensors(file, "generator")[0]["step"]) for file in o.generators) # a file without one is told before the work
-    generator = averaged(o.generators)
-    if o.start: go_beyond(generator, load_generator(o.start), o.beyond)
-    update_bn(pairs_of(o.photos, crop=96, batch=16, batches=200), generator) # crops as large as in training: larger ones have fewer edges and other statistics
+    parser.add_argument("generators", nargs="+")
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--start", help="the generator that the adversarial stage began with")
+    parser.add_argument("--beyond", type=float, default=0.05, help="the step past the mean, as a share of the line")
+    args = parser.parse_args()
+    # Read first, so that a file without a step fails before the work begins.
+    step = max(int(read_tensors(file, "generator")[0]["step"]) for file in args.generators)
+    generator = averaged(args.generators)
+    if args.start: extrapolate_weights(generator, load_generator(args.start), args.beyond)
+    # Crops as large as in training: larger ones have fewer edges, and so other statistics.
+    update_bn(pairs_of(args.photos, crop=96, batch=16, batches=200), generator)
     generator.eval()
-    print("mean colour shift taken out, 8-bit levels:", [round(value, 2) for value in (127.5 * calibrate(generator, pairs_of(o.photos, crop=192, batch=8, batches=25))).tolist()])
-    o.out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(o.out / "generator.safetensors") as temporary: save_generator(generator, temporary, stage="srgan", step=step, averaged=len(o.generators), beyond=o.beyond if o.start else 0.)
+    shift = 127.5 * calibrate(generator, pairs_of(args.photos, crop=192, batch=8, batches=25))
+    print("mean colour shift removed, 8-bit levels:", [round(value, 2) for value in shift.tolist()])
+    about = dict(stage="srgan", step=step, averaged=len(args.generators), beyond=args.beyond if args.start else 0.)
+    args.out.mkdir(parents=True, exist_ok=True)
+    with atomic_path(args.out / "generator.safetensors") as temporary: save_generator(generator, temporary, **about)
 
 
 if __name__ == "__main__": main()

@@ -15,60 +15,41 @@ from torchvision.models.vgg import VGG19_Weights, cfgs, make_layers
 
 # %% ../nbs/06_vgg.ipynb #f6f0d8c0
 def phi_layers() -> dict[tuple[int, int], int]: # `(i, j)` -> index of the ReLU in torchvision's `vgg19().features`
-    "Where each phi_ij of Eq. 5 stands, counted off `cfgs['E']`, torchvision's recipe of VGG19."
-    found, i, j, index = {}, 1, 0, -1
+    "The layer of each phi_ij of Eq. 5, counted from `cfgs['E']`, torchvision's recipe of VGG19."
+    layers, i, j, index = {}, 1, 0, -1
     for item in cfgs["E"]:
         if item == "M": i, j, index = i + 1, 0, index + 1 # a max-pooling is one layer and closes block i
         else:
             j, index = j + 1, index + 2 # a convolution and its ReLU are two
-            found[i, j] = index
-    return found
+            layers[i, j] = index
+    return layers
 
 # %% ../nbs/06_vgg.ipynb #e88a0f81
 def layer_index(
     i: int, # before the i-th max-pooling, 1 to 5
     j: int, # the j-th convolution of that block, 1 to 2 or 1 to 4
 ) -> int: # index of its ReLU: phi_ij is the output of `features[:index + 1]`
-    "Index of the layer whose output is phi_ij (Eq. 5). Raises `ValueError` where VGG19 has no such convolution."
+    "Index of the layer whose output is phi_ij (Eq. 5). Raises `ValueError` if VGG19 has no such convolution."
     layers = phi_layers()
     if (i, j) not in layers:
         raise ValueError(f"VGG19 has no phi_{i},{j}; it has " + ", ".join(f"phi_{a},{b}" for a, b in layers))
     return layers[i, j]
 
-# %% ../nbs/06_vgg.ipynb #6ce10392
-def _from_file(path, shapes: dict) -> dict:
-    "The tensors named in `shapes` from a safetensors file, as float32; other tensors in it are not read."
-    expected = "a safetensors file of VGG19 in torchvision's layout (features.0.weight, features.0.bias, ...) was expected"
-    if not Path(path).is_file(): raise FileNotFoundError(f"{path}: no such file; {expected}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            missing = [name for name in shapes if name not in file.keys()]
-            if missing: raise ValueError(f"{path}: {len(missing)} of {len(shapes)} tensors are missing, {missing[0]} first; {expected}")
-            tensors = {name: file.get_tensor(name).float() for name in shapes}
-    except SafetensorError as error: raise ValueError(f"{path}: cannot be read as safetensors ({error}); {expected}") from None
-    for name, shape in shapes.items():
-        if tensors[name].shape != shape: raise ValueError(f"{path}: {name} has shape {tuple(tensors[name].shape)} and not {tuple(shape)}; {expected}")
-    return tensors
-
-# %% ../nbs/06_vgg.ipynb #8fd67f8d
-def _from_torchvision(shapes: dict) -> dict:
-    "The tensors named in `shapes` from the file torchvision downloads (548 MB, once), its sum checked, read without unpickling objects."
-    state = VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True, map_location="cpu", weights_only=True)
-    return {name: state[name] for name in shapes}
-
 # %% ../nbs/06_vgg.ipynb #38a1f075
 class VGGFeatures(nn.Module):
-    "phi_ij of VGG19 (Eq. 5), frozen. Raises `ValueError` for an `(i, j)` that does not exist, a wrong weights file or a wrong input; `FileNotFoundError` for an absent file."
+    """phi_ij of VGG19 (Eq. 5), frozen. Raises `ValueError` for an `(i, j)` that does not exist, a wrong weights file or
+    a wrong input, and `FileNotFoundError` for an absent file."""
     def __init__(self,
         i: int = 5, # before the i-th max-pooling
         j: int = 4, # the j-th convolution of its block, after activation; (5, 4) is VGG54, (2, 2) is VGG22
-        weights: str | Path | None = "imagenet", # `imagenet`: torchvision downloads; a safetensors file in torchvision's layout; None: random, for tests
+        weights: str | Path | None = "imagenet", # `imagenet`: download; a safetensors file; None: random, for tests
     ):
         super().__init__()
         self.features = make_layers(cfgs["E"], batch_norm=False)[:layer_index(i, j) + 1]
         self.min_side = 2 ** (i - 1) # pixels that i - 1 poolings shrink to one
         shapes = {name: tensor.shape for name, tensor in self.state_dict().items()}
-        if weights is not None: self.load_state_dict(_from_torchvision(shapes) if weights == "imagenet" else _from_file(weights, shapes))
+        if weights == "imagenet": self.load_state_dict(_from_torchvision(shapes))
+        elif weights is not None: self.load_state_dict(_from_file(weights, shapes))
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
@@ -76,18 +57,52 @@ class VGGFeatures(nn.Module):
     def train(self,
         mode: bool = True, # ignored
     ) -> "VGGFeatures": # itself
-        "Stay in evaluation mode, whatever is asked."
+        "Stay in evaluation mode, whatever `mode` is."
         return super().train(False)
 
     def forward(self,
         pictures: Tensor, # `(N, 3, H, W)`, RGB, range [0, 1], sides at least 2 ** (i - 1)
-    ) -> Tensor: # phi_ij, unscaled: `(N, C, H', W')`, nowhere negative
+    ) -> Tensor: # phi_ij, unscaled: `(N, C, H', W')`, never negative
         "phi_ij of `pictures`. Gradients pass through to them."
-        self._check(pictures)
+        _check(pictures, self.min_side)
         return self.features((pictures - self.mean) / self.std)
 
-    def _check(self, pictures):
-        shape = tuple(pictures.shape)
-        if len(shape) != 4 or shape[1] != 3: raise ValueError(f"VGG takes RGB pictures of shape (N, 3, H, W), not {shape}")
-        if not pictures.is_floating_point(): raise ValueError(f"VGG takes floats in [0, 1], not {pictures.dtype}; divide by 255 first")
-        if min(shape[2:]) < self.min_side: raise ValueError(f"VGG needs sides of at least {self.min_side} pixels for this layer; got {shape[2]} x {shape[3]}")
+# %% ../nbs/06_vgg.ipynb #b5c1483a
+def _check(pictures: Tensor, min_side: int) -> None:
+    shape = tuple(pictures.shape)
+    if len(shape) != 4 or shape[1] != 3:
+        raise ValueError(f"VGG takes RGB pictures of shape (N, 3, H, W), not {shape}")
+    if not pictures.is_floating_point():
+        raise ValueError(f"VGG takes floats in [0, 1], not {pictures.dtype}; divide by 255 first")
+    if min(shape[2:]) < min_side:
+        size = f"{shape[2]} x {shape[3]}"
+        raise ValueError(f"VGG needs sides of at least {min_side} pixels for this layer; got {size}")
+
+# %% ../nbs/06_vgg.ipynb #8fd67f8d
+def _from_torchvision(shapes: dict) -> dict:
+    """The tensors named in `shapes` from the file that torchvision downloads (548 MB, once). Its checksum is verified,
+    and no objects in it are unpickled."""
+    options = dict(progress=True, check_hash=True, map_location="cpu", weights_only=True)
+    state = VGG19_Weights.IMAGENET1K_V1.get_state_dict(**options)
+    return {name: state[name] for name in shapes}
+
+# %% ../nbs/06_vgg.ipynb #6ce10392
+def _from_file(path, shapes: dict) -> dict:
+    "The tensors named in `shapes` from a safetensors file, as float32; other tensors in it are not read."
+    names = "features.0.weight, features.0.bias, ..."
+    expected = f"expected a safetensors file of VGG19 in torchvision's layout ({names})"
+    if not Path(path).is_file(): raise FileNotFoundError(f"{path}: no such file; {expected}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            missing = [name for name in shapes if name not in file.keys()]
+            if missing:
+                problem = f"{len(missing)} of {len(shapes)} tensors are missing, {missing[0]} first"
+                raise ValueError(f"{path}: {problem}; {expected}")
+            tensors = {name: file.get_tensor(name).float() for name in shapes}
+    except SafetensorError as error:
+        raise ValueError(f"{path}: cannot be read as safetensors ({error}); {expected}") from None
+    for name, shape in shapes.items():
+        if tensors[name].shape != shape:
+            problem = f"{name} has shape {tuple(tensors[name].shape)} and not {tuple(shape)}"
+            raise ValueError(f"{path}: {problem}; {expected}")
+    return tensors

@@ -1,8 +1,11 @@
+"What several test files share: paths, the smallest configuration that trains, and fixtures."
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,32 +16,47 @@ from typer.testing import CliRunner
 
 from srgan_nb.cli import app
 from srgan_nb.data import sample_photos
-from srgan_nb.generator import Generator, load_generator, save_generator
-from srgan_nb.training import read_metrics
+from srgan_nb.generator import Generator
+from srgan_nb.weights import load_generator, save_generator
+from srgan_nb.checkpoint import state_tensors
+from srgan_nb.config import Config, TINY
+from srgan_nb.devices import make_accelerator
+from srgan_nb.run_folder import read_metrics
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / name) for name in ("tools", "benchmarks", "recipes")] # their tests import them
+sys.path[:0] = [str(ROOT / name) for name in ("tools", "benchmarks", "recipes")] # so that their tests can import them
 from headless import CHROMIUM, FLAGS, served
 from try_assets import has_runtime
 
-MODULES = Path(os.environ.get("SRGAN_NODE_MODULES") or "absent") # npm's packages: katex, which the preview loads from the net, and onnxruntime-web
-HAS_RUNTIME = has_runtime(MODULES)
+# npm's packages: katex, which the preview loads from the net, and onnxruntime-web
+NODE_MODULES = Path(os.environ.get("SRGAN_NODE_MODULES") or "absent")
+HAS_RUNTIME = has_runtime(NODE_MODULES)
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no chromium here: install Debian's package of that name")
-PAGES = re.findall(r"- ([\w/]+)\.ipynb", (ROOT / "nbs/sidebar.yml").read_text(encoding="utf-8")) # of the site, the landing page first
+
+SIDEBAR = (ROOT / "nbs/sidebar.yml").read_text(encoding="utf-8")
+PAGES = re.findall(r"- ([\w/]+)\.ipynb", SIDEBAR) # the site's pages, the landing page first
+
+SRGAN_COMMAND = [sys.executable, "-m", "srgan_nb.cli"] # the command in a separate process
+CPU_FP32 = dict(device="cpu", precision="fp32") # with these, the same run gives the same bits
 
 
-HERE = dict(device="cpu", precision="fp32") # where the same run gives the same bits
+def tiny_config(**changes) -> Config:
+    "TINY with even smaller networks, so that a few training steps take seconds."
+    small = dict(n_blocks=1, channels=8, d_channels=4, crop=32, batch=4, log_every=1)
+    return replace(TINY, **small | changes)
 
 
-def disc(side: int, radius: int) -> Image.Image:
-    "A red disc on black that does not show."
+def red_disc(side: int, radius: int) -> Image.Image:
+    "A red disc on transparent black."
     y, x = np.mgrid[:side, :side] - side // 2
     pixels = np.zeros((side, side, 4), np.uint8)
     pixels[x**2 + y**2 < radius**2] = 255, 60, 60, 255
     return Image.fromarray(pixels)
 
 
-def timeless(run): return [{key: value for key, value in line.items() if key != "seconds"} for line in read_metrics(run)]
+def metrics_without_times(run):
+    "A run's metrics, without the seconds that differ from run to run."
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in read_metrics(run)]
 
 
 def same_tensors(a, b):
@@ -47,32 +65,60 @@ def same_tensors(a, b):
     return x.keys() == y.keys() and all(torch.equal(x[key], y[key]) for key in x)
 
 
+def snapshot(state):
+    "Copies of what an unusable step must not change. The average and the counters of BatchNorm may change."
+    tensors = state_tensors(state).items()
+    return {key: t.clone() for key, t in tensors if not key.startswith("ema.") and "num_batches" not in key}
+
+
+def pytest_collection_modifyitems(items):
+    "Building the site takes minutes, so every test that uses it is slow."
+    for item in items:
+        if "site" in item.fixturenames:
+            item.add_marker("slow")
+
+
+@pytest.fixture(autouse=True)
+def default_signals():
+    "A background job of a shell ignores Ctrl-C, and its children inherit that; tests send it to themselves."
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread_per_module():
+    """One thread, also while a module's shared fixtures are made.
+
+    Small networks are faster on one thread, and their sums come out the same on every machine.
+    """
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def one_thread(one_thread_per_module):
+    "One thread again for each test, because some tests take all threads."
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def accelerator():
+    return make_accelerator(**CPU_FP32)
+
+
 @pytest.fixture
 def weights(tmp_path):
-    "A generator that costs nothing."
+    "The file of a tiny generator with random weights."
     torch.manual_seed(0)
     path = tmp_path / "weights.safetensors"
     save_generator(Generator(1, 4), path)
     return path
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread_from_the_start():
-    "Small networks are faster on one thread, and sums come out the same on every machine; here for what a module's tests share."
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def one_thread(one_thread_from_the_start):
-    "And again for each test: some take all threads."
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def srgan():
-    "Run the command in this process; a result with exit_code, stdout, stderr. A traceback fails the test."
+    "Runs the command in this process and returns its exit_code, stdout and stderr. A traceback fails the test."
     def run(*arguments):
-        result = CliRunner(env=dict(NO_COLOR="1", TERM="dumb")).invoke(app, list(map(str, arguments)), prog_name="srgan")
+        runner = CliRunner(env=dict(NO_COLOR="1", TERM="dumb"))
+        result = runner.invoke(app, list(map(str, arguments)), prog_name="srgan")
         assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
         return result
     return run
@@ -91,19 +137,37 @@ def photos(tmp_path):
 @pytest.fixture
 def eval_dir():
     folder = Path(os.environ.get("SRGAN_EVAL") or "absent")
-    if not folder.is_dir(): pytest.skip("SRGAN_EVAL does not name a folder with Set5 and Set14")
+    if not folder.is_dir():
+        pytest.skip("SRGAN_EVAL does not name a folder with Set5 and Set14")
     return folder
+
+
+# nbdev_docs begins with these two steps
+PREPARE_SITE = """
+from nbdev.quarto import refresh_quarto_yml
+from nbdev.serve import proc_nbs
+if __name__ == "__main__":
+    refresh_quarto_yml()
+    proc_nbs()
+"""
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    "The preview of the whole site, built in a copy of what is committed or about to be."
+    "The preview of the whole site, built in a copy of the working tree."
     pytest.importorskip("smalldocs")
     copy = tmp_path_factory.mktemp("site") / "project"
-    shutil.copytree(ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", "_proc", "_docs", "celeba-runs", "photo-runs", "ablation-runs", "srgan-demo"))
-    stage = "from nbdev.quarto import refresh_quarto_yml\nfrom nbdev.serve import proc_nbs\nif __name__ == '__main__': refresh_quarto_yml(); proc_nbs()" # as nbdev_docs begins
-    runtime = [] if HAS_RUNTIME else ["--no-runtime"] # the page that computes is there without it, but cannot compute
-    for command in (["-c", stage], ["-m", "smalldocs.cli", "render", "_proc"], ["tools/llms.py", "_proc/_docs"], ["tools/try_assets.py", "_proc/_docs", *runtime]):
+    left_out = [".git", ".venv", "_proc", "_docs", "celeba-runs", "photo-runs", "ablation-runs", "srgan-demo"]
+    shutil.copytree(ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(*left_out))
+    # without ONNX Runtime Web the page `try` is there, but cannot compute
+    runtime = [] if HAS_RUNTIME else ["--no-runtime"]
+    commands = [
+        ["-c", PREPARE_SITE],
+        ["-m", "smalldocs.cli", "render", "_proc"],
+        ["tools/llms.py", "_proc/_docs"],
+        ["tools/try_assets.py", "_proc/_docs", *runtime],
+    ]
+    for command in commands:
         done = subprocess.run([sys.executable, *command], cwd=copy, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     return copy / "_proc/_docs"
@@ -111,12 +175,13 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(site):
-    "The site, served on this machine only."
-    with served(site) as address: yield address
+    "The site's address on a server that only this machine can reach."
+    with served(site) as address:
+        yield address
 
 
-def patient(context):
-    "A browser context that waits minutes before it gives up: the machine may be busy."
+def with_long_timeout(context):
+    "A browser context that waits for minutes before it gives up, because the machine may be busy."
     context.set_default_timeout(300_000)
     return context
 

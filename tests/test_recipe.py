@@ -1,10 +1,9 @@
-"The recipe of the shipped weights: its guard against training on evaluation pictures, and its order of work."
+"The recipe of the shipped weights: its crops, its steps, and its guard against training on evaluation pictures."
 import json
 import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import ROOT
+from conftest import CPU_FP32, ROOT, tiny_config
 from srgan_nb.data import PhotoStore, degrade, make_pair, sample_photos
-from srgan_nb.generator import Generator, load_generator, save_generator
+from srgan_nb.generator import Generator
+from srgan_nb.weights import load_generator, save_generator
 from srgan_nb.inference import Upscaler
-from srgan_nb.training import TINY, Stage, train
+from srgan_nb.config import Stage
+from srgan_nb.training import train
 
 import release
 from check_photos import copies
@@ -24,72 +25,112 @@ from finish import anchor, go_beyond, pairs_of
 from ship import credits, sum_hours
 
 
-def test_wider_crops_are_a_function_of_seed_and_step():
+# Crops
+
+def test_augmented_crops_are_a_function_of_seed_and_step():
     store = release.Wider(sample_photos(), 96)
     crops, lr = store.draw(8, seed=3, step=5)
-    assert (tuple(crops.shape), crops.dtype, lr) == ((8, 3, 96, 96), torch.uint8, None)
-    assert torch.equal(crops, torch.stack([store.draw(8, 3, 5, rank, 2)[0] for rank in range(2)], 1).flatten(0, 1))
-    assert len(store.draw(2, 3, 5)[0]) == 2 # too few for all kinds
+    assert crops.shape == (8, 3, 96, 96)
+    assert crops.dtype == torch.uint8
+    assert lr is None
+    ranks = [store.draw(8, 3, 5, rank, 2)[0] for rank in range(2)]
+    assert torch.equal(crops, torch.stack(ranks, 1).flatten(0, 1))
+    assert len(store.draw(2, 3, 5)[0]) == 2 # a batch too small for every kind of crop
 
 
-def test_shrunk_crops_are_those_of_photographs_made_smaller():
-    store, crops = release.Wider(sample_photos(), 96), lambda side: PhotoStore(sample_photos(), side).draw(4, 3, 5)[0]
+def test_shrunk_crops_equal_crops_of_a_smaller_photo():
+    def crops(side):
+        return PhotoStore(sample_photos(), side).draw(4, 3, 5)[0]
+
+    store = release.Wider(sample_photos(), 96)
     assert torch.equal(store.shrunk(4, 3, 5, 1., 0.), crops(96))
-    smaller = 255 * degrade(crops(192), 2) # rounded and clamped after each axis, not once
+    # ours is rounded and clamped once, not after each axis
+    smaller = 255 * degrade(crops(192), 2)
     assert (store.shrunk(4, 3, 5, 0.5, 0.).float() - smaller).abs().mean() < 0.5
-    assert store.shrunk(4, 3, 5, 0.01, 0.7).shape == (4, 3, 96, 96) # as far as there is photograph
+    # it shrinks no further than the photo allows
+    assert store.shrunk(4, 3, 5, 0.01, 0.7).shape == (4, 3, 96, 96)
 
 
 def test_half_the_crops_are_negatives():
-    crops, _ = release.Wider({"white": Image.new("RGB", (400, 300), "white")}, 96).draw(64, 3, 5) # turned ones show nothing from outside
-    assert set(crops.unique().tolist()) == {0, 255} and 20 <= (crops[:, 0, 0, 0] == 0).sum() <= 44
+    white = Image.new("RGB", (400, 300), "white")
+    crops, _ = release.Wider({"white": white}, 96).draw(64, 3, 5)
+    assert set(crops.unique().tolist()) == {0, 255} # turned crops show nothing from outside the photo
+    assert 20 <= (crops[:, 0, 0, 0] == 0).sum() <= 44
 
 
-def test_a_turned_photograph_is_turned_as_pillow_turns_it():
+def test_crops_are_turned_as_pillow_turns_them():
     photo = sample_photos()["coffee"].crop((0, 0, 200, 200))
-    ours = release.turned(torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None], np.radians(30), 100)[0].permute(1, 2, 0)
-    theirs = np.asarray(photo.rotate(30, Image.BICUBIC).crop((50, 50, 150, 150)), float)
-    assert np.abs(ours.numpy().clip(0, 255) - theirs).mean() < 1
+    x = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None]
+    ours = release.turned(x, np.radians(30), 100)[0].permute(1, 2, 0)
+    pillows = np.asarray(photo.rotate(30, Image.BICUBIC).crop((50, 50, 150, 150)), float)
+    assert np.abs(ours.numpy().clip(0, 255) - pillows).mean() < 1
 
 
-def test_a_teacher_shows_what_eight_looks_see(tmp_path):
-    "Within 64 steps, of eight times as many crops as a step learns from, each from all eight sides."
-    save_generator(g := Generator(n_blocks=1, channels=4), tmp_path / "generator.safetensors")
-    store, sees = release.Taught(sample_photos(), 48, tmp_path), Upscaler(g, precision="fp32", ensemble=True).upscale
+def all_orientations(batch):
+    "A batch in all eight orientations: as it is and mirrored, each turned by 0, 90, 180 and 270 degrees."
+    return torch.cat([x.rot90(turns, (-2, -1)) for x in (batch, batch.flip(-1)) for turns in range(4)])
+
+
+def test_a_teachers_targets_are_its_self_ensemble(tmp_path):
+    "In 64 steps the store hands out eight times as many crops as a step needs, each in all eight orientations."
+    g = Generator(n_blocks=1, channels=4)
+    save_generator(g, tmp_path / "generator.safetensors")
+    store = release.Taught(sample_photos(), 48, tmp_path)
     srs, lrs = map(torch.cat, zip(*(store.draw(2, 3, step) for step in range(64, 128))))
-    assert srs.dtype == torch.uint8 and (sees(lrs).int() - srs.int()).abs().max() <= 1 # floats are added in another order
-    lr = (255 * make_pair(release.Wider(sample_photos(), 48).draw(16, 3, 1)[0])[0]).round().byte()
-    sides = torch.cat([seen.rot90(turns, (-2, -1)) for seen in (lr, lr.flip(-1)) for turns in range(4)])
-    assert sorted(x.numpy().tobytes() for x in lrs) == sorted(x.numpy().tobytes() for x in sides)
+    assert srs.dtype == torch.uint8
+    expected = Upscaler(g, precision="fp32", ensemble=True).upscale(lrs)
+    assert (expected.int() - srs.int()).abs().max() <= 1 # the floats are added in another order
+    crops = release.Wider(sample_photos(), 48).draw(16, 3, 1)[0]
+    lr = (255 * make_pair(crops)[0]).round().byte()
+    assert sorted(x.numpy().tobytes() for x in lrs) == sorted(x.numpy().tobytes() for x in all_orientations(lr))
 
 
-def test_teacher_and_taught_meet_half_way_and_no_nearer(tmp_path):
+# Finishing a network
+
+def test_student_and_teacher_are_averaged_once(tmp_path):
     generators = [Generator(n_blocks=1, channels=4) for _ in range(2)]
-    for g, name in zip(generators, ("generator-srresnet-7.safetensors", "teacher.safetensors")): save_generator(g, tmp_path / name)
-    for _ in range(2): release.meet(tmp_path, 7, tmp_path / "teacher.safetensors") # the recipe may be called again
-    for met, here, there in zip(load_generator(tmp_path).parameters(), *(g.parameters() for g in generators)): torch.testing.assert_close(met, (here + there) / 2)
+    for g, name in zip(generators, ("generator-srresnet-7.safetensors", "teacher.safetensors")):
+        save_generator(g, tmp_path / name)
+    # calling the recipe a second time changes nothing
+    for _ in range(2):
+        release.meet(tmp_path, 7, tmp_path / "teacher.safetensors")
+    student, teacher = (g.parameters() for g in generators)
+    for average, a, b in zip(load_generator(tmp_path).parameters(), student, teacher):
+        torch.testing.assert_close(average, (a + b) / 2)
 
 
-def test_beyond_goes_on_in_the_same_direction():
+def test_extrapolation_continues_in_the_same_direction():
     start, generator = Generator(n_blocks=1, channels=4), Generator(n_blocks=1, channels=4)
-    way = [here - there for here, there in zip(generator.parameters(), start.parameters())]
+    changes = [p - p_start for p, p_start in zip(generator.parameters(), start.parameters())]
     go_beyond(generator, start, 0.5)
-    for here, there, before in zip(generator.parameters(), start.parameters(), way): torch.testing.assert_close(here - there, 1.5 * before)
+    for p, p_start, change in zip(generator.parameters(), start.parameters(), changes):
+        torch.testing.assert_close(p - p_start, 1.5 * change)
 
 
-def test_an_anchored_network_computes_the_same_and_trains_from_there(tmp_path):
+def test_a_network_with_recalibrated_batchnorm_computes_the_same(tmp_path):
+    "In `eval` mode its output does not change. In `train` mode it becomes much closer to that of `eval` mode."
     torch.manual_seed(0)
     g = Generator(n_blocks=2, channels=8)
     for layer in g.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d): layer.running_mean.uniform_(-1, 1); layer.running_var.uniform_(1, 9); layer.weight.data.uniform_(0.5, 2)
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_mean.uniform_(-1, 1)
+            layer.running_var.uniform_(1, 9)
+            layer.weight.data.uniform_(0.5, 2)
     save_generator(g, tmp_path / "generator.safetensors", stage="srresnet", step=7)
     anchor(tmp_path, sample_photos())
-    anchored = load_generator(tmp_path)
+    recalibrated = load_generator(tmp_path)
     lr = torch.cat([lr for lr, _ in pairs_of(sample_photos(), 96, 16, 2)])
-    torch.testing.assert_close(anchored.eval()(lr), g.eval()(lr), atol=1e-4, rtol=1e-4)
-    far, near = ((network.eval()(lr) - network.train()(lr)).abs().mean() for network in (g, anchored))
-    assert near < far / 10 and anchored.about["step"] == "7"
+    torch.testing.assert_close(recalibrated.eval()(lr), g.eval()(lr), atol=1e-4, rtol=1e-4)
 
+    def difference_of_modes(network):
+        return (network.eval()(lr) - network.train()(lr)).abs().mean()
+
+    before = difference_of_modes(g)
+    assert difference_of_modes(recalibrated) < before / 10
+    assert recalibrated.about["step"] == "7"
+
+
+# The guard against evaluation pictures
 
 @pytest.mark.parametrize("disguise", [
     lambda photo: photo,
@@ -97,60 +138,100 @@ def test_an_anchored_network_computes_the_same_and_trains_from_there(tmp_path):
     lambda photo: photo.transpose(Image.ROTATE_90).transpose(Image.FLIP_LEFT_RIGHT),
     lambda photo: photo.point(lambda value: value * 0.8 + 20),
 ], ids=["the same", "another size", "turned and mirrored", "paler"])
-def test_copies_are_found(tmp_path, disguise):
-    for folder in ("train", "eval"): (tmp_path / folder).mkdir()
-    for name, photo in sample_photos().items(): photo.save(tmp_path / "eval" / f"{name}.png")
+def test_copies_of_evaluation_pictures_are_found(tmp_path, disguise):
+    for folder in ("train", "eval"):
+        (tmp_path / folder).mkdir()
+    for name, photo in sample_photos().items():
+        photo.save(tmp_path / "eval" / f"{name}.png")
     disguise(sample_photos()["coffee"]).save(tmp_path / "train/innocent.jpg", quality=60)
     (tmp_path / "train/fake.jpg").write_text("not a photo", encoding="utf-8") # is skipped, as in training
-    assert [(photo.name, picture.name) for photo, picture, _ in copies(tmp_path / "train", tmp_path / "eval")] == [("innocent.jpg", "coffee.png")]
+    matches = [(photo.name, picture.name) for photo, picture, _ in copies(tmp_path / "train", tmp_path / "eval")]
+    assert matches == [("innocent.jpg", "coffee.png")]
 
 
-def test_different_photographs_are_not(tmp_path):
-    for folder in ("train", "eval"): (tmp_path / folder).mkdir()
+def test_different_photographs_are_not_taken_for_copies(tmp_path):
+    for folder in ("train", "eval"):
+        (tmp_path / folder).mkdir()
     photos = sample_photos()
     photos.pop("coffee").save(tmp_path / "eval/coffee.png")
-    for name, photo in photos.items(): photo.save(tmp_path / "train" / f"{name}.png")
+    for name, photo in photos.items():
+        photo.save(tmp_path / "train" / f"{name}.png")
     assert copies(tmp_path / "train", tmp_path / "eval") == []
 
 
-@pytest.mark.skipif("SRGAN_TRAIN" not in os.environ or "SRGAN_EVAL" not in os.environ, reason="SRGAN_TRAIN or SRGAN_EVAL is not set: the photographs are not here")
-def test_shipped_weights_saw_no_evaluation_picture():
-    command = [sys.executable, ROOT / "tools/check_photos.py", os.environ["SRGAN_TRAIN"], *(f"{os.environ['SRGAN_EVAL']}/{name}/HR" for name in ("Set5", "Set14"))]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+HAS_PHOTOS = "SRGAN_TRAIN" in os.environ and "SRGAN_EVAL" in os.environ
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_PHOTOS, reason="SRGAN_TRAIN or SRGAN_EVAL is not set: the photographs are not here")
+def test_shipped_weights_were_trained_on_no_evaluation_picture():
+    folders = [f"{os.environ['SRGAN_EVAL']}/{name}/HR" for name in ("Set5", "Set14")]
+    command = [sys.executable, str(ROOT / "tools/check_photos.py"), os.environ["SRGAN_TRAIN"], *folders]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and "none of 400" in done.stdout, done.stdout + done.stderr
 
 
+# Shipping
+
 def test_a_photograph_without_a_licence_is_named(tmp_path):
-    (tmp_path / "manifest.json").write_text(json.dumps([dict(file="a.png", source="here", licence="CC0")]), encoding="utf-8")
+    manifest = [dict(file="a.png", source="here", licence="CC0")]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     assert credits(tmp_path, ["a.png"]) == [dict(source="here", licence="CC0", photos=["a.png"])]
-    with pytest.raises(SystemExit, match="does not name b.JPG"): credits(tmp_path, ["a.png", "b.JPG"])
+    with pytest.raises(SystemExit, match="does not name b.JPG"):
+        credits(tmp_path, ["a.png", "b.JPG"])
 
 
 def test_hours_of_both_stages_are_counted():
-    lines = [dict(stage=stage, step=step, seconds=3.6) for stage, step in (("srresnet", 500), ("srresnet", 1000), ("srgan", 100))]
+    "1,000 steps of one stage and 100 of the other, 3.6 seconds each, are 1.1 hours."
+    lines = [
+        dict(stage="srresnet", step=500, seconds=3.6),
+        dict(stage="srresnet", step=1000, seconds=3.6),
+        dict(stage="srgan", step=100, seconds=3.6),
+    ]
     assert sum_hours(lines) == pytest.approx(1.1)
 
 
-def test_a_stopped_stage_is_no_success(tmp_path, monkeypatch):
-    "Or release.sh would go on to the next one."
-    monkeypatch.setattr(release, "train", lambda config, photos, run, stage, **options: train(replace(TINY, srresnet=Stage(9), n_blocks=1, channels=8, crop=32, save_every=1), sample_photos(), run, stage, device="cpu", precision="fp32", on_save=lambda *_: signal.raise_signal(signal.SIGINT)))
-    with pytest.raises(SystemExit, match="srresnet: stopped"): release.main("srresnet", tmp_path, tmp_path, tmp_path / "runs", steps=3)
+# The whole recipe
+
+def test_a_stopped_stage_is_an_error(tmp_path, monkeypatch):
+    "Otherwise release.sh would go on to the next stage."
+    config = tiny_config(srresnet=Stage(9), save_every=1)
+
+    def interrupt(*_):
+        signal.raise_signal(signal.SIGINT)
+
+    def train_and_interrupt(config_of_recipe, photos, run, stage, **options):
+        return train(config, sample_photos(), run, stage, on_save=interrupt, **CPU_FP32)
+
+    monkeypatch.setattr(release, "train", train_and_interrupt)
+    with pytest.raises(SystemExit, match="srresnet: stopped"):
+        release.main("srresnet", tmp_path, tmp_path, tmp_path / "runs", steps=3)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("SRGAN_EVAL" not in os.environ, reason="SRGAN_EVAL is not set: no evaluation pictures")
-def test_recipe_trains_judges_and_continues(tmp_path):
-    "Two steps, then one more: the run goes on, and each checkpoint has its figures. (Full-size networks, so few steps.)"
+def test_recipe_trains_evaluates_and_resumes(tmp_path):
+    """One step, then one more: the second call resumes the run, and each checkpoint is evaluated.
+
+    The network has its full size, so there are few steps.
+    """
     pytest.importorskip("stlpips_pytorch")
-    (tmp_path / "photos").mkdir()
-    for name, photo in sample_photos().items(): photo.save(tmp_path / "photos" / f"{name}.png")
-    for name in ("Set5", "Set14"): # one small picture of each is enough here
+    photos, evaluation, runs = tmp_path / "photos", tmp_path / "eval", tmp_path / "runs"
+    photos.mkdir()
+    for name, photo in sample_photos().items():
+        photo.save(photos / f"{name}.png")
+    # one small picture of each set is enough here
+    for name in ("Set5", "Set14"):
         for kind in ("HR", "LRbicx4"):
             source = sorted(Path(os.environ["SRGAN_EVAL"], name, kind).iterdir())[0]
-            (tmp_path / "eval" / name / kind).mkdir(parents=True)
-            (tmp_path / "eval" / name / kind / source.name).write_bytes(source.read_bytes())
+            target = evaluation / name / kind
+            target.mkdir(parents=True)
+            (target / source.name).write_bytes(source.read_bytes())
+    folders = ["--photos", photos, "--eval", evaluation, "--runs", runs]
     for steps in ("1", "2"):
-        command = [sys.executable, ROOT / "recipes/release.py", "srresnet", "--photos", tmp_path / "photos", "--eval", tmp_path / "eval", "--runs", tmp_path / "runs", "--steps", steps, "--batch", "2"]
+        command = [sys.executable, ROOT / "recipes/release.py", "srresnet", *folders, "--steps", steps, "--batch", "2"]
         subprocess.run(list(map(str, command)), check=True, capture_output=True)
-    lines = [json.loads(line) for line in (tmp_path / "runs/srresnet/evaluations.jsonl").read_text(encoding="utf-8").splitlines()]
+    text = (runs / "srresnet/evaluations.jsonl").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.splitlines()]
     assert [line["step"] for line in lines] == [1, 2]
     assert set(lines[0]["Set5"]) == {"psnr_y", "ssim_y", "ssim_daala", "lpips"}

@@ -1,4 +1,4 @@
-"A notebook as Markdown, the way README and the site's copies need it: without directives, hidden cells and machinery."
+"Turn a notebook into Markdown for README and the site's copies: no directives, no hidden cells."
 import re
 
 from nbconvert import MarkdownExporter
@@ -8,27 +8,31 @@ HIDDEN = ("hide", "default_exp", r"eval:\s*false")
 
 
 def option(cell, name: str) -> str:
-    "What a cell's `#| name: value` says, or nothing."
-    found = re.search(rf"^#\|\s*{name}:\s*\"?(.*?)\"?\s*$", cell.source, re.M)
-    return found[1] if found else ""
+    "The value of a cell's `#| name: value`, or an empty string."
+    match = re.search(rf"^#\|\s*{name}:\s*\"?(.*?)\"?\s*$", cell.source, re.M)
+    return match[1] if match else ""
 
 
-def prepared(notebook, hidden=HIDDEN):
-    "The cells a reader shall see; a code cell marked `echo: false` keeps its outputs only."
+def has_picture(output) -> bool: return any(kind.startswith("image/") for kind in output.get("data", {}))
+
+
+def prepare(notebook, hidden=HIDDEN):
+    "Keep what a reader should see; of a code cell marked `echo: false`, only the outputs."
     notebook.metadata["language_info"] = dict(name="python")
-    notebook.cells = [cell for cell in notebook.cells if not re.search(rf"^#\|\s*({'|'.join(hidden)})", cell.source, re.M)]
+    is_hidden = re.compile(rf"^#\|\s*({'|'.join(hidden)})", re.M).search
+    notebook.cells = [cell for cell in notebook.cells if not is_hidden(cell.source)]
     for cell in notebook.cells:
         if cell.cell_type != "code": continue
         cell.outputs = [output for output in cell.outputs if output.output_type != "stream" or output.name == "stdout"]
         cell.source = "" if option(cell, "echo") == "false" else DIRECTIVE.sub("", cell.source)
         for output in cell.outputs:
-            if any(kind.startswith("image/") for kind in output.get("data", {})): output["data"].pop("text/plain", None)
+            if has_picture(output): output["data"].pop("text/plain", None)
     return notebook
 
 
-def as_markdown(notebook, **names) -> tuple[str, dict]:
-    "Its text, and the bytes of its pictures by path; `names` say what the pictures are called."
-    body, resources = MarkdownExporter().from_notebook_node(notebook, resources=names)
+def as_markdown(notebook, **resources) -> tuple[str, dict]:
+    "The notebook's text, and its pictures as path -> bytes. `resources` go to nbconvert, which names the pictures."
+    body, resources = MarkdownExporter().from_notebook_node(notebook, resources=resources)
     body = re.sub(r"^ +$", "", body, flags=re.M)
     body = re.sub(r"```python\n\n*```\n*", "", body)
     return re.sub(r"\n{3,}", "\n\n", body).strip() + "\n", resources["outputs"]

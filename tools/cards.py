@@ -1,8 +1,8 @@
-"""Make the small pictures: one for each chapter's card, cut from its own figures, and the one that a shared link shows.
+"""Make the small pictures: a card for each chapter, cut from its own figures, and the preview of a shared link.
 
     python tools/cards.py
 
-They are written to nbs/images. Run it again when a figure it uses, or the shipped weights, have changed.
+They go to nbs/images. Run this again when the shipped weights, or a figure it uses, have changed.
 """
 import base64
 import io
@@ -14,11 +14,12 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from srgan_nb import Upscaler
 from srgan_nb.data import crop_to_multiple, degrade, sample_photos
-from srgan_nb.utils import _part, enlarge, photo_to_tensor
+from srgan_nb.utils import enlarge, photo_to_tensor, tensor_to_photo
 
 ROOT = Path(__file__).parent.parent
-INK, PAPER = "#17405c", "#e9f2f7" # the palette's bar, and the favicon's light
-FIGURES = { # notebook -> label of a figure, and the part of it: left, top, right, bottom as fractions
+SIZE = (400, 250) # of a card, pixels
+INK, PAPER = "#17405c", "#e9f2f7" # the site's navigation bar, and the light colour of its favicon
+FIGURES = { # notebook -> a figure's label, and the part to cut out: left, top, right, bottom as fractions
     "00_paper": ("fig-blur", (0.05, 0, 0.95, 1)),
     "01_utils": ("fig-show", (0.51, 0.12, 0.98, 0.97)),
     "02_data": ("fig-crops", (0.2, 0.2, 0.6, 0.95)),
@@ -31,63 +32,103 @@ FIGURES = { # notebook -> label of a figure, and the part of it: left, top, righ
     "tutorials/your_photos": ("fig-before-after", (0.405, 0.11, 0.795, 0.96)),
     "tutorials/your_data": ("fig-ten", (0.41, 0.09, 0.79, 0.45)),
     "tutorials/several_gpus": ("fig-batch", (0.42, 0.0, 0.99, 1.0)),
-    "08_inference": ("fig-upscale", (0.26, 0.17, 0.74, 0.93)),
-    "09_cli": ("fig-demo", (0.605, 0.12, 0.795, 0.95)),
-    "10_convert": ("fig-theirs", (0.40, 0.12, 0.80, 0.95)),
+    "11_inference": ("fig-upscale", (0.26, 0.17, 0.74, 0.93)),
+    "14_cli": ("fig-demo", (0.605, 0.12, 0.795, 0.95)),
+    "15_convert": ("fig-theirs", (0.40, 0.12, 0.80, 0.95)),
     "results": ("fig-wins", (0.61, 0.17, 0.99, 0.97)),
     "ablation": ("fig-ways", (0.4, 0.33, 0.98, 0.875)),
     "performance": ("fig-inference-speed", (0, 0, 0.7, 1)),
     "robustness": ("fig-memory", (0.35, 0.02, 0.99, 0.85)),
 }
+LISTS = { # for chapters without a figure of their own: eight lines of text
+    "08_checkpoints": ["generator.safetensors", "checkpoint-srgan-1000", "atomic_path", "load_generator",
+        "g  ema  d", "g_opt  d_opt", "step 1000", "the same bits"],
+    "09_speed": ["cpu  cuda  mps", "fp32  bf16", "TailConv", "CudaGraphStep",
+        "open_cache", "move_to_device", "the same", "numbers, sooner"],
+    "10_runs": ["run/", "  train.json", "  metrics.jsonl", "  samples/",
+        "  generator.safetensors", "Ctrl-C", "--resume", "train(...)"],
+    "12_files": [".jpg", ".png   streamed", ".webp", ".tif",
+        ".mp4   with sound", ".webm", ".onnx", "whole or absent"],
+    "13_evaluation": ["Set5      PSNR  SSIM", "baby", "bird", "butterfly",
+        "head", "woman", "", "mean of 5"],
+}
+REFERENCE = [
+    "to_signed", "to_8bit", "open_photo", "photo_to_tensor",
+    "degrade", "psnr", "grid_strength", "halo",
+]
+COMPATIBILITY = [
+    "Linux       tried", "torchrun    tried", "ONNX        tried", "pipes       tried",
+    "DIV2K       written", "two GPUs    written", "Windows     written", "Colab       written",
+]
 
 
 def figure(name: str, label: str) -> Image.Image:
-    "The saved output of the cell with this label."
+    "The saved output of the notebook cell with this label."
     cells = json.loads((ROOT / f"nbs/{name}.ipynb").read_text(encoding="utf-8"))["cells"]
     cell = next(cell for cell in cells if f"#| label: {label}\n" in cell["source"])
     data = next(output["data"] for output in cell["outputs"] if "data" in output)
-    return Image.open(io.BytesIO(base64.b64decode(data.get("image/png") or data["image/jpeg"]))).convert("RGB")
+    png_or_jpeg = base64.b64decode(data.get("image/png") or data["image/jpeg"])
+    return Image.open(io.BytesIO(png_or_jpeg)).convert("RGB")
+
+
+def cut(picture: Image.Image, box: tuple, size: tuple) -> Image.Image:
+    "The part of a picture inside `box` (left, top, right, bottom as fractions), scaled and trimmed to `size`."
+    corners = [round(fraction * side) for fraction, side in zip(box, picture.size * 2)]
+    return ImageOps.fit(picture.crop(corners), size, Image.LANCZOS)
 
 
 def before_after(name: str, box: tuple, size: tuple) -> Image.Image:
-    "A part of a packaged photograph, shrunk by 4 and enlarged again: the left half by bicubic interpolation, the right by SRGAN."
-    lr = degrade(crop_to_multiple(photo_to_tensor(sample_photos()[name]))[None])
-    left, right = (ImageOps.fit(_part(x[0], box), size, Image.LANCZOS) for x in (enlarge(lr), Upscaler.from_pretrained("srgan", device="cpu", precision="fp32").upscale(lr)))
-    left.paste(right.crop((size[0] // 2, 0, *size)), (size[0] // 2, 0))
-    ImageDraw.Draw(left).line([(size[0] // 2, 0), (size[0] // 2, size[1])], fill="white", width=max(2, size[0] // 250))
-    return left
-
-
-def letters(size: int, family="DejaVu Sans", weight="normal"): return ImageFont.truetype(font_manager.findfont(font_manager.FontProperties(family=family, weight=weight)), size)
-
-
-def words(size: tuple, lines: list) -> Image.Image:
-    "Eight short lines, for pages without a figure."
-    picture = Image.new("RGB", size, PAPER)
-    ImageDraw.Draw(picture).multiline_text((28, 18), "\n".join(lines), fill=INK, font=letters(20, "DejaVu Sans Mono"), spacing=6)
+    "Part of a packaged photograph, shrunk by 4 and enlarged again: left half by bicubic interpolation, right by SRGAN."
+    hr = crop_to_multiple(photo_to_tensor(sample_photos()[name]))
+    lr = degrade(hr[None])
+    upscaler = Upscaler.from_pretrained("srgan", device="cpu", precision="fp32")
+    picture, srgan = (cut(tensor_to_photo(x[0]), box, size) for x in (enlarge(lr), upscaler.upscale(lr)))
+    width, height = size
+    middle = width // 2
+    picture.paste(srgan.crop((middle, 0, width, height)), (middle, 0))
+    line = [(middle, 0), (middle, height)]
+    ImageDraw.Draw(picture).line(line, fill="white", width=max(2, width // 250))
     return picture
 
 
-def shared() -> Image.Image:
-    "What a shared link shows, 1200 x 630: the effect, and what it is."
+def font(size: int, family="DejaVu Sans", weight="normal"):
+    properties = font_manager.FontProperties(family=family, weight=weight)
+    return ImageFont.truetype(font_manager.findfont(properties), size)
+
+
+def text_card(lines: list) -> Image.Image:
+    "Eight short lines, for pages without a figure."
+    picture = Image.new("RGB", SIZE, PAPER)
+    mono = font(20, "DejaVu Sans Mono")
+    ImageDraw.Draw(picture).multiline_text((28, 18), "\n".join(lines), fill=INK, font=mono, spacing=6)
+    return picture
+
+
+def link_picture() -> Image.Image:
+    "The preview of a shared link, 1200 x 630: SRGAN's effect, and what the project is."
     picture = Image.new("RGB", (1200, 630), INK)
     picture.paste(before_after("astronaut", (0.035, 0.09, 0.835, 0.41), (1200, 480)))
     draw = ImageDraw.Draw(picture)
-    for text, x, anchor in (("bicubic", 24, "ls"), ("SRGAN", 1176, "rs")): draw.text((x, 460), text, fill="white", font=letters(30), anchor=anchor, stroke_width=3, stroke_fill="black")
-    draw.text((40, 555), "srgan_nb", fill="white", font=letters(56, weight="bold"), anchor="lm")
-    draw.text((1160, 555), "the paper, the tests, the docs and the\nlibrary, in notebooks you can run", fill=PAPER, font=letters(27), anchor="rm", align="right")
+    outlined = dict(fill="white", font=font(30), stroke_width=3, stroke_fill="black")
+    draw.text((24, 460), "bicubic", anchor="ls", **outlined)
+    draw.text((1176, 460), "SRGAN", anchor="rs", **outlined)
+    draw.text((40, 555), "srgan_nb", fill="white", font=font(56, weight="bold"), anchor="lm")
+    slogan = "the paper, the tests, the docs and the\nlibrary, in notebooks you can run"
+    draw.text((1160, 555), slogan, fill=PAPER, font=font(27), anchor="rm", align="right")
     return picture
 
 
 def main():
-    size, images = (400, 250), ROOT / "nbs/images"
-    cards = {name.split("/")[-1]: ImageOps.fit(_part(figure(name, label), box), size, Image.LANCZOS) for name, (label, box) in FIGURES.items()}
-    cards |= {"gallery": before_after("chelsea", (0.22, 0.13, 0.62, 0.6), size), "try": before_after("motorcycle", (0.25, 0.3, 0.65, 0.85), size)} # a keyword cannot be an argument
-    cards |= dict(reference=words(size, ["to_signed", "to_8bit", "open_photo", "photo_to_tensor", "degrade", "psnr", "grid_strength", "halo"]),
-        compatibility=words(size, ["Linux       tried", "torchrun    tried", "ONNX        tried", "pipes       tried", "DIV2K       written", "two GPUs    written", "Windows     written", "Colab       written"]))
+    images = ROOT / "nbs/images"
+    cards = {name.split("/")[-1]: cut(figure(name, label), box, SIZE) for name, (label, box) in FIGURES.items()}
+    cards["gallery"] = before_after("chelsea", (0.22, 0.13, 0.62, 0.6), SIZE)
+    cards["try"] = before_after("motorcycle", (0.25, 0.3, 0.65, 0.85), SIZE)
+    cards |= {name: text_card(lines) for name, lines in LISTS.items()}
+    cards["reference"] = text_card(REFERENCE)
+    cards["compatibility"] = text_card(COMPATIBILITY)
     (images / "cards").mkdir(exist_ok=True)
     for name, card in cards.items(): card.save(images / f"cards/{name}.webp", quality=72, method=6)
-    shared().save(images / "card.jpg", quality=86)
+    link_picture().save(images / "card.jpg", quality=86)
 
 
 if __name__ == "__main__": main()

@@ -1,13 +1,16 @@
-"""Read a built site as its visitors' browsers would, and name what is broken.
+"""Read a built site as its visitors' browsers would, and list what is broken.
 
     python tools/check_site.py SITE [--sources nbs]
 
-SITE is the output folder, from Quarto or from the preview. Found are: links, anchors and images that lead nowhere,
-pictures without alt text, cross-references left as text, empty pages, pages the sidebar does not name, search entries
-that lead nowhere, pages without a copy in Markdown, links of those copies and of llms.txt that lead nowhere, stylesheets
-that load from elsewhere, and whatever the page `try` would load from elsewhere. With
---sources also: cross-references in the notebooks whose label nothing bears, citations that the bibliography does not
-hold, and keys and values in _quarto.yml that Quarto does not know.
+SITE is the output folder, from Quarto or from the preview. The script reports
+
+- links, anchors, images and search entries that lead nowhere, also in the Markdown copies and in llms.txt;
+- pictures without alt text, cross-references left as text, empty pages;
+- pages that the sidebar does not list, and pages without a Markdown copy;
+- stylesheets that load from other sites, and anything else that the page `try` would load from there.
+
+With --sources it also reports cross-references in the notebooks that have no label, citations that are not in the
+bibliography, and keys and values in _quarto.yml that Quarto does not know.
 """
 import argparse
 import copy
@@ -21,60 +24,140 @@ from urllib.parse import unquote, urlsplit
 import yaml
 from bs4 import BeautifulSoup
 
-from place import notebooks
+from set_addresses import notebooks
 
 REFERENCE = re.compile(r"(?<![\w@/])@((?:fig|eq|tbl|sec)-[\w-]+)")
 CITATION = re.compile(r"(?<![\w@/])-?@(?!(?:fig|eq|tbl|sec)-)([a-zA-Z][\w:-]*)")
+LABEL = re.compile(r"\{#((?:fig|eq|tbl|sec)-[\w-]+)")
+CELL_LABEL = re.compile(r"^#\|\s*label:\s*([\w-]+)", re.M)
 CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.M | re.S)
+REMOTE = re.compile(r"""(?:@import\s*|url\()["']?(?:url\()?["']?(https?://[^"')]+)""")
+SIDEBAR_LINKS = "#quarto-sidebar a[href], .sidebar a[href], nav[class*=sidebar] a[href]"
 
-# What Quarto 1.5 to 1.7 accept in the files that make up _quarto.yml, of the options a site like this may use. A set: one of
-# these words; a list: one or several of that kind; a tuple: any of these kinds; a dict: these keys and no others.
-THEME = {"default", "cerulean", "cosmo", "cyborg", "darkly", "flatly", "journal", "litera", "lumen", "lux", "materia", "minty", "morph", "pulse", "quartz", "sandstone", "simplex",
-    "sketchy", "slate", "solar", "spacelab", "superhero", "united", "vapor", "yeti", "zephyr"}
-ITEM = {key: str for key in ("text", "href", "icon", "aria-label", "rel", "target")}
-SOCIAL = (bool, {"title": str, "description": str, "image": str, "image-alt": str, "site-name": str, "locale": str, "card-style": {"summary", "summary_large_image"}})
-SIDEBAR = {"title": (str, bool), "style": {"docked", "floating"}, "search": bool, "background": str, "foreground": str, "border": bool, "alignment": {"left", "right", "center"},
-    "collapse-level": int, "pinned": bool, "contents": list}
-NAVBAR = {"title": (str, bool), "logo": str, "logo-alt": str, "background": str, "foreground": str, "search": bool, "pinned": bool, "collapse": bool,
-    "collapse-below": {"sm", "md", "lg", "xl", "xxl"}, "left": [ITEM], "right": [ITEM], "toggle-position": {"left", "right"}, "tools-collapse": bool}
-SEARCH = {"location": {"navbar", "sidebar"}, "type": {"overlay", "textbox"}, "limit": int, "collapse-after": int, "copy-button": bool, "show-item-context": (bool, {"tree", "parent", "root"})}
-HTML = {"theme": ({"light": [THEME], "dark": [THEME]}, [THEME]), "respect-user-color-scheme": bool, "css": [str], "toc": bool, "toc-depth": int, "toc-title": str,
-    "toc-location": {"body", "left", "right", "left-body", "right-body"}, "toc-expand": (int, bool), "number-sections": bool, "anchor-sections": bool, "smooth-scroll": bool,
-    "code-copy": (bool, {"hover"}), "code-overflow": {"scroll", "wrap"}, "code-fold": (bool, {"show"}), "code-summary": str, "code-tools": bool, "code-line-numbers": bool,
-    "html-math-method": {"plain", "webtex", "gladtex", "mathml", "mathjax", "katex"}, "highlight-style": str, "page-layout": {"article", "full", "custom"},
-    "link-external-icon": bool, "link-external-newwindow": bool, "include-in-header": [str], "include-after-body": [str],
-    "grid": {"content-mode": {"auto", "standard", "full", "slim"}, "sidebar-width": str, "margin-width": str, "body-width": str, "gutter-width": str}}
-SCHEMA = {
-    "project": {"type": {"default", "website"}, "output-dir": str, "resources": [str], "render": [str], "pre-render": [str], "post-render": [str]},
-    "format": {"html": HTML},
-    "website": {"title": str, "description": str, "site-url": str, "favicon": str, "image": str, "image-alt": str, "repo-url": str, "repo-branch": str, "repo-subdir": str, "issue-url": str,
-        "repo-actions": [{"none", "edit", "source", "issue"}], "page-navigation": bool, "back-to-top-navigation": bool, "bread-crumbs": bool, "reader-mode": bool, "twitter-card": SOCIAL,
-        "open-graph": SOCIAL, "search": (bool, SEARCH), "navbar": (bool, NAVBAR), "sidebar": (bool, [SIDEBAR]),
-        "page-footer": (str, {"left": str, "center": str, "right": str, "border": (bool, str), "background": str, "foreground": str})},
-    "bibliography": str, "csl": str, "lang": str, "metadata-files": [str],
+
+def keys(names: str, kind) -> dict: return dict.fromkeys(names.split(), kind)
+
+
+# The options of Quarto 1.5 to 1.7 that a site like this may use in _quarto.yml and the files it includes.
+# A set: one of these words; a list: one or several of this kind; a tuple: any of these kinds; a dict: these keys only.
+THEME = set("""default cerulean cosmo cyborg darkly flatly journal litera lumen lux materia minty morph pulse quartz
+    sandstone simplex sketchy slate solar spacelab superhero united vapor yeti zephyr""".split())
+ITEM = keys("text href icon aria-label rel target", str)
+SOCIAL = (bool, {
+    **keys("title description image image-alt site-name locale", str),
+    "card-style": {"summary", "summary_large_image"},
+})
+SIDEBAR = {
+    "title": (str, bool),
+    "style": {"docked", "floating"},
+    "alignment": {"left", "right", "center"},
+    "collapse-level": int,
+    "contents": list,
+    **keys("search border pinned", bool),
+    **keys("background foreground", str),
 }
+NAVBAR = {
+    "title": (str, bool),
+    "collapse-below": {"sm", "md", "lg", "xl", "xxl"},
+    "left": [ITEM],
+    "right": [ITEM],
+    "toggle-position": {"left", "right"},
+    **keys("logo logo-alt background foreground", str),
+    **keys("search pinned collapse tools-collapse", bool),
+}
+SEARCH = {
+    "location": {"navbar", "sidebar"},
+    "type": {"overlay", "textbox"},
+    "copy-button": bool,
+    "show-item-context": (bool, {"tree", "parent", "root"}),
+    **keys("limit collapse-after", int),
+}
+FOOTER = {
+    "border": (bool, str),
+    **keys("left center right background foreground", str),
+}
+HTML = {
+    "theme": ({"light": [THEME], "dark": [THEME]}, [THEME]),
+    "toc-depth": int,
+    "toc-location": {"body", "left", "right", "left-body", "right-body"},
+    "toc-expand": (int, bool),
+    "code-copy": (bool, {"hover"}),
+    "code-overflow": {"scroll", "wrap"},
+    "code-fold": (bool, {"show"}),
+    "html-math-method": {"plain", "webtex", "gladtex", "mathml", "mathjax", "katex"},
+    "page-layout": {"article", "full", "custom"},
+    "grid": {
+        "content-mode": {"auto", "standard", "full", "slim"},
+        **keys("sidebar-width margin-width body-width gutter-width", str),
+    },
+    **keys("css include-in-header include-after-body", [str]),
+    **keys("toc-title code-summary highlight-style", str),
+    **keys("toc number-sections anchor-sections smooth-scroll code-tools code-line-numbers", bool),
+    **keys("respect-user-color-scheme link-external-icon link-external-newwindow", bool),
+}
+WEBSITE = {
+    "repo-actions": [{"none", "edit", "source", "issue"}],
+    "search": (bool, SEARCH),
+    "navbar": (bool, NAVBAR),
+    "sidebar": (bool, [SIDEBAR]),
+    "page-footer": (str, FOOTER),
+    **keys("title description site-url favicon image image-alt", str),
+    **keys("repo-url repo-branch repo-subdir issue-url", str),
+    **keys("page-navigation back-to-top-navigation bread-crumbs reader-mode", bool),
+    **keys("twitter-card open-graph", SOCIAL),
+}
+SCHEMA = {
+    "project": {
+        "type": {"default", "website"},
+        "output-dir": str,
+        **keys("resources render pre-render post-render", [str]),
+    },
+    "format": {"html": HTML},
+    "website": WEBSITE,
+    "metadata-files": [str],
+    **keys("bibliography csl lang", str),
+}
+
+
+def read(path: Path) -> str: return path.read_text(encoding="utf-8")
 
 
 class Site:
     "The pages of a built site, parsed once."
     def __init__(self, root: Path):
-        self.root = root
-        self.pages = {path.relative_to(root).as_posix(): BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in sorted(root.rglob("*.html")) if "site_libs" not in path.parts}
+        self.root, self.pages = root, {}
+        for path in sorted(root.rglob("*.html")):
+            if "site_libs" in path.parts: continue
+            self.pages[path.relative_to(root).as_posix()] = BeautifulSoup(read(path), "html.parser")
         if not self.pages: sys.exit(f"{root}: no page in it; build the site first")
-        self.ids = {name: {tag.get("id") or tag.get("name") for tag in page.find_all(id=True) + page.find_all("a", attrs={"name": True})} for name, page in self.pages.items()}
-        self.is_preview = not any("quarto" in (tag.get("content") or "").lower() for page in self.pages.values() for tag in page.find_all("meta", attrs={"name": "generator"}))
+        self.ids = {name: ids_of(page) for name, page in self.pages.items()}
+        self.is_preview = not any(map(is_quartos, self.pages.values()))
 
     def problem_of(self, page: str, link: str) -> str | None:
-        "Why a link of `page` leads nowhere, if it does."
+        "Why a link on `page` leads nowhere; None if it works."
         parts = urlsplit(link)
         if parts.scheme or parts.netloc: return None # other people's sites are not ours to check
-        path = unquote(parts.path)
-        target = (self.root / path.lstrip("/") if path.startswith("/") else self.root / Path(page).parent / path).resolve() if path else self.root.resolve() / page
+        root, path = self.root.resolve(), unquote(parts.path)
+        if not path: target = root / page
+        elif path.startswith("/"): target = (root / path.lstrip("/")).resolve()
+        else: target = (root / Path(page).parent / path).resolve()
         if target.is_dir(): target = target / "index.html"
         if not target.is_file(): return f"{link}: no such file"
-        if not target.is_relative_to(self.root.resolve()): return f"{link}: outside the site"
-        name = target.relative_to(self.root.resolve()).as_posix()
-        if parts.fragment and name in self.ids and unquote(parts.fragment) not in self.ids[name]: return f"{link}: no such anchor"
+        if not target.is_relative_to(root): return f"{link}: outside the site"
+        ids = self.ids.get(target.relative_to(root).as_posix())
+        if parts.fragment and ids is not None and unquote(parts.fragment) not in ids: return f"{link}: no such anchor"
+        return None
+
+
+def ids_of(page) -> set:
+    "Everything a link's #fragment can point to."
+    tags = page.find_all(id=True) + page.find_all("a", attrs={"name": True})
+    return {tag.get("id") or tag.get("name") for tag in tags}
+
+
+def is_quartos(page) -> bool:
+    generators = page.find_all("meta", attrs={"name": "generator"})
+    return any("quarto" in (tag.get("content") or "").lower() for tag in generators)
 
 
 def body(page) -> BeautifulSoup: return page.find("main") or page.body or page
@@ -83,28 +166,33 @@ def body(page) -> BeautifulSoup: return page.find("main") or page.body or page
 def check_links(site: Site):
     for name, page in site.pages.items():
         for tag, key in (("a", "href"), ("img", "src"), ("script", "src"), ("link", "href")):
-            for found in page.find_all(tag, attrs={key: True}):
-                if problem := site.problem_of(name, found[key]): yield f"{name}: <{tag}> {problem}"
+            for element in page.find_all(tag, attrs={key: True}):
+                if problem := site.problem_of(name, element[key]): yield f"{name}: <{tag}> {problem}"
 
 
 def check_alt(site: Site):
     for name, page in site.pages.items():
         for image in body(page).find_all("img"):
-            if not (image.get("alt") or "").strip(): yield f"{name}: a picture without alt text ({(image.get('src') or '')[:60]})"
+            if (image.get("alt") or "").strip(): continue
+            yield f"{name}: a picture without alt text ({(image.get('src') or '')[:60]})"
 
 
 def check_references(site: Site):
-    if site.is_preview: return # the preview leaves all of them as text; the sources are checked instead
+    if site.is_preview: return # the preview leaves all of them as text; check_labels reads the sources instead
     for name, page in site.pages.items():
         prose = copy.copy(body(page))
         for tag in prose.find_all(["pre", "code", "script", "style"]): tag.extract()
         text = prose.get_text()
-        for label in REFERENCE.findall(text) + re.findall(r"\?@?((?:fig|eq)-[\w-]+)", text): yield f"{name}: @{label} is left as text"
+        unresolved = REFERENCE.findall(text) + re.findall(r"\?@?((?:fig|eq)-[\w-]+)", text)
+        for label in unresolved: yield f"{name}: @{label} is left as text"
 
 
 def check_pages(site: Site):
-    sidebars = {name: {urlsplit(tag["href"]).path for tag in page.select("#quarto-sidebar a[href], .sidebar a[href], nav[class*=sidebar] a[href]")} for name, page in site.pages.items()}
-    listed = {posixpath.normpath(posixpath.join(posixpath.dirname(name), path)) for name, paths in sidebars.items() for path in paths if path}
+    listed = set()
+    for name, page in site.pages.items():
+        folder = posixpath.dirname(name)
+        paths = [urlsplit(tag["href"]).path for tag in page.select(SIDEBAR_LINKS)]
+        listed |= {posixpath.normpath(posixpath.join(folder, path)) for path in paths if path}
     for name, page in site.pages.items():
         if len(body(page).get_text(" ", strip=True)) < 200: yield f"{name}: an empty page"
         if name not in listed and name != "404.html": yield f"{name}: the sidebar does not name it"
@@ -112,94 +200,117 @@ def check_pages(site: Site):
 
 def check_search(site: Site):
     index = site.root / "search.json"
-    if not index.is_file(): yield "search.json: missing"; return
-    for entry in json.loads(index.read_text(encoding="utf-8")):
+    if not index.is_file():
+        yield "search.json: missing"
+        return
+    for entry in json.loads(read(index)):
         if problem := site.problem_of("index.html", entry["href"]): yield f"search.json: {problem}"
 
 
 def check_copies(site: Site):
-    "llms.txt names pages that are there, each page has its copy, and the copies' links lead somewhere."
-    index = site.root / "llms.txt"
+    "llms.txt lists pages that exist, each page has a Markdown copy, and the links in these files lead somewhere."
     copies = [site.root / f"{name}.md" for name in site.pages if name != "404.html"]
-    for path in [index, *copies]:
+    for path in [site.root / "llms.txt", *copies]:
         name = path.relative_to(site.root).as_posix()
-        if not path.is_file(): yield f"{name}: missing (python tools/llms.py writes it)"; continue
-        for link in re.findall(r"\]\(([^\s()]+)\)", CODE.sub("", path.read_text(encoding="utf-8"))):
+        if not path.is_file():
+            yield f"{name}: missing (python tools/llms.py writes it)"
+            continue
+        for link in re.findall(r"\]\(([^\s()]+)\)", CODE.sub("", read(path))):
             if problem := site.problem_of(name, link): yield f"{name}: {problem}"
 
 
 def check_home(site: Site):
-    "The page `try` promises that nothing leaves the reader's machine: neither it nor any stylesheet loads from elsewhere."
+    "The page `try` keeps its promise that nothing leaves the reader's machine: nothing is loaded from other sites."
     for sheet in sorted(site.root.rglob("*.css")):
-        if found := re.search(r"""(?:@import\s*|url\()["']?(?:url\()?["']?(https?://[^"')]+)""", sheet.read_text(encoding="utf-8")):
-            yield f"{sheet.relative_to(site.root).as_posix()}: loads {found[1]} (tools/try_assets.py takes fonts out)"
+        if match := REMOTE.search(read(sheet)):
+            yield f"{sheet.relative_to(site.root).as_posix()}: loads {match[1]} (tools/try_assets.py takes fonts out)"
     page = site.pages.get("try.html", BeautifulSoup("", "html.parser"))
     for tag in page.find_all(["img", "script", "iframe", "link"]):
-        address = tag.get("src") or (tag.get("href") if "stylesheet" in (tag.get("rel") or []) else None) or ""
+        is_sheet = "stylesheet" in (tag.get("rel") or [])
+        address = tag.get("src") or (tag.get("href") if is_sheet else None) or ""
         if urlsplit(address).netloc: yield f"try.html: loads {address}"
+
+
+def text_of(notebook: Path, kinds) -> str:
+    cells = json.loads(read(notebook))["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] in kinds)
 
 
 def texts_of(sources: Path, kinds=("markdown", "code")) -> dict:
     "The text of all cells, by notebook."
-    return {path: "\n".join("".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] in kinds)
-        for path in notebooks(sources)}
+    return {path: text_of(path, kinds) for path in notebooks(sources)}
 
 
 def check_labels(sources: Path):
-    "Each cross-reference has its label, in its notebook or another."
+    "Each cross-reference has a label, in the same notebook or another."
     texts = texts_of(sources)
-    labels = {label for text in texts.values() for label in re.findall(r"\{#((?:fig|eq|tbl|sec)-[\w-]+)", text) + re.findall(r"^#\|\s*label:\s*([\w-]+)", text, re.M)}
+    labels = {label for text in texts.values() for label in LABEL.findall(text) + CELL_LABEL.findall(text)}
     for path, text in texts.items():
         for label in REFERENCE.findall(text):
             if label not in labels: yield f"{path}: @{label} has no label"
 
 
-def settings(sources: Path):
-    "_quarto.yml and the files it includes."
-    files = [sources / "_quarto.yml"]
-    files += [sources / name for name in yaml.safe_load(files[0].read_text(encoding="utf-8")).get("metadata-files", [])]
-    return {file: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files}
+def settings(sources: Path) -> dict:
+    "The content of _quarto.yml and of the files it includes, by path."
+    file = sources / "_quarto.yml"
+    content = yaml.safe_load(read(file))
+    included = [sources / name for name in content.get("metadata-files", [])]
+    return {file: content} | {path: yaml.safe_load(read(path)) for path in included}
 
 
 def check_citations(sources: Path):
-    "Each paper that is cited stands in the bibliography, once."
+    "Each cited paper is in the bibliography, once."
     file = sources / settings(sources)[sources / "_quarto.yml"].get("bibliography", "references.bib")
-    keys = re.findall(r"^@\w+\{([^,\s]+),", file.read_text(encoding="utf-8"), re.M) if file.is_file() else []
-    yield from (f"{file}: {key} stands there twice" for key in sorted({key for key in keys if keys.count(key) > 1}))
+    entries = re.findall(r"^@\w+\{([^,\s]+),", read(file), re.M) if file.is_file() else []
+    for key in sorted(set(entries)):
+        if entries.count(key) > 1: yield f"{file}: {key} stands there twice"
     for path, text in texts_of(sources, ["markdown"]).items():
-        yield from (f"{path}: @{key} is not in {file.name}" for key in CITATION.findall(CODE.sub("", text)) if key not in keys)
+        for key in CITATION.findall(CODE.sub("", text)):
+            if key not in entries: yield f"{path}: @{key} is not in {file.name}"
 
 
 def fits(value, kind) -> bool:
-    "Whether a value is of a kind of the schema, keys aside: those are named one by one."
-    if isinstance(kind, tuple): return any(fits(value, one) for one in kind)
-    if isinstance(kind, list): return all(fits(one, kind[0]) for one in (value if isinstance(value, list) else [value]))
+    "Whether a value is of a kind of the schema. A dict's keys don't matter here: they are reported one by one."
+    if isinstance(kind, tuple): return any(fits(value, option) for option in kind)
+    if isinstance(kind, list):
+        values = value if isinstance(value, list) else [value]
+        return all(fits(item, kind[0]) for item in values)
     if isinstance(kind, set): return isinstance(value, str) and value in kind
     if isinstance(kind, dict): return isinstance(value, dict)
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool)) # in Python True is an int
 
 
-def strangers(value, kind, where: str):
-    "Keys and values below `where` that the schema does not hold."
-    if not fits(value, kind): yield f"unknown value {where}: {value!r}"; return
-    if isinstance(kind, tuple): kind = next(one for one in kind if fits(value, one))
+def unknown_settings(value, kind, path: str):
+    "Keys and values at and below `path` that are not in the schema."
+    if not fits(value, kind):
+        yield f"unknown value {path}: {value!r}"
+        return
+    if isinstance(kind, tuple): kind = next(option for option in kind if fits(value, option))
     if isinstance(kind, list):
-        for one in value if isinstance(value, list) else [value]: yield from strangers(one, kind[0], where)
+        values = value if isinstance(value, list) else [value]
+        for item in values: yield from unknown_settings(item, kind[0], path)
     if isinstance(kind, dict):
         for key, below in value.items():
-            name = f"{where}.{key}".lstrip(".")
-            yield from strangers(below, kind[key], name) if key in kind else [f"unknown key {name}"]
+            name = f"{path}.{key}".lstrip(".")
+            if key in kind: yield from unknown_settings(below, kind[key], name)
+            else: yield f"unknown key {name}"
 
 
 def check_settings(sources: Path):
-    "Quarto knows the keys and the values of _quarto.yml and of the files it includes."
-    for file, content in settings(sources).items(): yield from (f"{file}: {problem}" for problem in strangers(content, SCHEMA, ""))
+    "Quarto knows the keys and values in _quarto.yml and in the files it includes."
+    for file, content in settings(sources).items():
+        for problem in unknown_settings(content, SCHEMA, ""): yield f"{file}: {problem}"
+
+
+SITE_CHECKS = (check_links, check_alt, check_pages, check_search, check_copies, check_home, check_references)
+SOURCE_CHECKS = (check_labels, check_citations, check_settings)
 
 
 def problems_of(site: Site, sources: Path | None = None) -> list:
     "Everything that is broken, as sentences."
-    found = [problem for check in (check_links, check_alt, check_pages, check_search, check_copies, check_home, check_references) for problem in check(site)]
-    return found + ([problem for check in (check_labels, check_citations, check_settings) for problem in check(sources)] if sources else [])
+    sentences = [problem for check in SITE_CHECKS for problem in check(site)]
+    if sources: sentences += [problem for check in SOURCE_CHECKS for problem in check(sources)]
+    return sentences
 
 
 def problems(root: Path, sources: Path | None = None) -> list:
@@ -209,12 +320,13 @@ def problems(root: Path, sources: Path | None = None) -> list:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("site", type=Path); parser.add_argument("--sources", type=Path)
-    o = parser.parse_args()
-    site = Site(o.site)
-    found = problems_of(site, o.sources)
-    print("\n".join(found) or f"{len(site.pages)} pages, nothing broken")
-    sys.exit(bool(found))
+    parser.add_argument("site", type=Path)
+    parser.add_argument("--sources", type=Path)
+    args = parser.parse_args()
+    site = Site(args.site)
+    broken = problems_of(site, args.sources)
+    print("\n".join(broken) or f"{len(site.pages)} pages, nothing broken")
+    sys.exit(bool(broken))
 
 
 if __name__ == "__main__": main()

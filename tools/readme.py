@@ -1,24 +1,38 @@
-"Write README.md from nbs/index.ipynb: its text, its code, its outputs, its pictures in nbs/images. What is made for the site (`exec_doc`) is left out."
+"""Write README.md from nbs/index.ipynb: its text, code and outputs, with the pictures in nbs/images.
+
+Cells marked `exec_doc` belong to the site and are left out.
+"""
 import re
 from pathlib import Path
 
 import nbformat
 
-from as_markdown import HIDDEN, as_markdown, option, prepared
+from as_markdown import HIDDEN, as_markdown, option, prepare
 
 ROOT = Path(__file__).parent.parent
 
 
+def fix_links(text: str) -> str:
+    "Make links and pictures of a notebook in nbs/ work from the folder above."
+    text = re.sub(r"\]\(([\w/]+)\.ipynb", r"](nbs/\1.ipynb", text)
+    return text.replace('src="images/', 'src="nbs/images/')
+
+
 def readme() -> tuple[str, dict]:
-    "README's text, and the bytes of its pictures by path."
+    "README's text, and its pictures as path -> bytes."
     notebook = nbformat.read(ROOT / "nbs/index.ipynb", as_version=4)
-    alt = iter([option(cell, "fig-alt") for cell in notebook.cells if option(cell, "fig-alt")])
+    alts = iter([alt for cell in notebook.cells if (alt := option(cell, "fig-alt"))])
     for cell in notebook.cells:
-        if cell.cell_type == "markdown": cell.source = re.sub(r"\]\(([\w/]+)\.ipynb", r"](nbs/\1.ipynb", cell.source).replace('src="images/', 'src="nbs/images/')
-    text, pictures = as_markdown(prepared(notebook, (*HIDDEN, "exec_doc")), unique_key="index", output_files_dir="nbs/images")
-    names = {path: f"nbs/images/readme_{n}{Path(path).suffix}" for n, path in enumerate(pictures)} # the exporter's count cells, and change when one is added
-    for path, name in names.items(): text = text.replace(path, name)
-    return re.sub(r"!\[(?:png|jpeg)\]", lambda _: f"![{next(alt)}]", text), {names[path]: data for path, data in pictures.items()}
+        if cell.cell_type == "markdown": cell.source = fix_links(cell.source)
+    notebook = prepare(notebook, (*HIDDEN, "exec_doc"))
+    text, pictures = as_markdown(notebook, unique_key="index", output_files_dir="nbs/images")
+    renamed = {} # the exporter's names count cells, so they would change with every cell that is added
+    for n, (path, data) in enumerate(pictures.items()):
+        name = f"nbs/images/readme_{n}{Path(path).suffix}"
+        text = text.replace(path, name)
+        renamed[name] = data
+    text = re.sub(r"!\[(?:png|jpeg)\]", lambda _: f"![{next(alts)}]", text)
+    return text, renamed
 
 
 if __name__ == "__main__":

@@ -1,28 +1,45 @@
-// What the page is made of. Everything a reader can press is a button, a field or a slider, in the order of its use.
+// The page's HTML. All controls are buttons, fields and sliders, in the order in which you use them.
 const SAMPLES = { coffee: "Coffee", motorcycle: "Motorcycle", astronaut: "Astronaut", rocket: "Rocket" };
-const METHODS = { srgan: ["SRGAN", "sharp, and inventive"], srresnet: ["SRResNet", "faithful, and smooth"], bicubic: ["bicubic", "no network"] };
+const METHODS = {
+  srgan: ["SRGAN", "sharp, and inventive"],
+  srresnet: ["SRResNet", "faithful, and smooth"],
+  bicubic: ["bicubic", "no network"],
+};
+const MOUSE = `<span class="try-mouse">, drop it here, or paste it (Ctrl or ⌘ and V)</span>`;
+const PROGRESS = `<progress max="1" value="0" aria-label="Progress"></progress> <span aria-hidden="true"></span>`;
 const ZOOMS = [["fit", "Fit"], ["1", "100 %"], ["2", "200 %"], ["4", "400 %"]];
 
 const each = (things, show) => Object.entries(things).map(show).join("");
 
 export const title = method => METHODS[method][0];
 
+const sampleButton = (name, title, here) =>
+  `<button type="button" data-sample="${name}">` +
+  `<img src="${here(`samples/${name}.png`)}" alt="" width="56" height="42">${title}</button>`;
+
+const methodField = (name, title, what) =>
+  `<label><input type="radio" name="method" value="${name}"${name === "srgan" ? " checked" : ""}> ` +
+  `${title} <small>${what}</small></label>`;
+
+const zoomButton = (level, title) =>
+  `<button type="button" data-zoom="${level}" aria-pressed="${level === "fit"}">${title}</button>`;
+
 export const form = here => `
 <label class="try-drop">
   <input type="file" accept="image/*">
-  <span><strong>Choose a picture</strong><span class="try-mouse">, drop it here, or paste it (Ctrl or ⌘ and V)</span></span>
+  <span><strong>Choose a picture</strong>${MOUSE}</span>
   <small>It stays on this machine.</small>
 </label>
 <div class="try-samples" role="group" aria-label="Samples">
   <span>Or take one of ours:</span>
-  ${each(SAMPLES, ([name, title]) => `<button type="button" data-sample="${name}"><img src="${here(`samples/${name}.png`)}" alt="" width="56" height="42">${title}</button>`)}
+  ${each(SAMPLES, ([name, title]) => sampleButton(name, title, here))}
 </div>
 <p class="try-complaint" role="alert"></p>
 <form class="try-settings" hidden>
   <figure class="try-chosen"></figure>
   <div>
     <fieldset><legend>Method</legend>
-      ${each(METHODS, ([name, [title, what]]) => `<label><input type="radio" name="method" value="${name}"${name === "srgan" ? " checked" : ""}> ${title} <small>${what}</small></label>`)}
+      ${each(METHODS, ([name, [title, what]]) => methodField(name, title, what))}
     </fieldset>
     <label class="try-size">Size to begin with <select></select></label>
     <p class="try-advice"></p>
@@ -30,11 +47,11 @@ export const form = here => `
     <button type="button" class="try-cancel" hidden>Cancel</button>
   </div>
 </form>
-<div class="try-progress" hidden><progress max="1" value="0" aria-label="Progress"></progress> <span aria-hidden="true"></span></div>
+<div class="try-progress" hidden>${PROGRESS}</div>
 <p class="try-status" role="status"></p>
 <div class="try-result" hidden>
   <div class="try-tools">
-    <div role="group" aria-label="Zoom">${ZOOMS.map(([zoom, title]) => `<button type="button" data-zoom="${zoom}" aria-pressed="${zoom === "fit"}">${title}</button>`).join("")}</div>
+    <div role="group" aria-label="Zoom">${ZOOMS.map(([level, title]) => zoomButton(level, title)).join("")}</div>
     <button type="button" class="try-save" disabled>Download as PNG</button>
   </div>
   <div class="try-view"><img-comparison-slider tabindex="0" role="group" value="50">

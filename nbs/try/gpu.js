@@ -1,4 +1,4 @@
-// Whether this browser lends a graphics card to computations. One that is only emulated is slower than WebAssembly.
+// Whether this browser offers a graphics card for computing. A merely emulated card is slower than WebAssembly.
 export const isReal = adapter => !adapter.info?.isFallbackAdapter;
 
 export async function hasWebGPU() {

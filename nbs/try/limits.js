@@ -1,10 +1,10 @@
-// What is said before it hurts: how large, how long, how much memory.
+// Limits and estimates of size, time and memory, shown before the work starts.
 import { SCALE } from "./tiles.js";
 
-export const OPEN_LIMIT = 50e6; // pixels of a file: 200 MB once decoded
-export const LIMIT = 1024 * 1024; // pixels to enlarge: 16 times as many are the most that every browser's canvas holds
-export const SIDE = 4096; // the longest side to enlarge: four times as long is the longest side of a canvas
-const PATIENCE = 60; // seconds; what takes longer is not the first choice
+export const OPEN_LIMIT = 50e6; // pixels of a file; 200 MB when decoded
+export const LIMIT = 1024 * 1024; // pixels to enlarge; every browser has a canvas for the result, 16 times as many
+export const SIDE = 4096; // pixels; the result's longest side is 4 times that, a canvas's maximum
+const PATIENCE = 60; // seconds; we preselect the largest size that takes no longer
 const SIDES = [SIDE, 1024, 768, 512, 256, 128];
 
 export const megapixels = pixels => (pixels / 1e6).toFixed(1);
@@ -15,9 +15,10 @@ function shrunk({ width, height }, side) {
   return { width: Math.max(Math.round(width * ratio), 1), height: Math.max(Math.round(height * ratio), 1) };
 }
 
-// The sizes on offer, largest first: as it is where that fits, and smaller copies.
+// The sizes on offer, largest first: the picture itself if it fits, and smaller copies.
 export function sizes(picture) {
-  const smaller = SIDES.filter(side => side < Math.max(picture.width, picture.height)).map(side => shrunk(picture, side));
+  const longest = Math.max(picture.width, picture.height);
+  const smaller = SIDES.filter(side => side < longest).map(side => shrunk(picture, side));
   return [picture, ...smaller].filter(fits).map(({ width, height }) => ({ width, height }));
 }
 
@@ -31,13 +32,20 @@ export function spoken(seconds) {
 }
 
 export function advice(picture, chosen, rate) {
-  const { width, height } = picture, about = megapixels(width * height), long = seconds(chosen, rate);
-  const large = { width: SCALE * chosen.width, height: SCALE * chosen.height }, memory = Math.round((400e6 + 58 * large.width * large.height) / 1e8) / 10;
+  const { width, height } = picture, longest = Math.max(width, height), long = seconds(chosen, rate);
+  const large = { width: SCALE * chosen.width, height: SCALE * chosen.height };
+  const memory = Math.round((400e6 + 58 * large.width * large.height) / 1e8) / 10;
+  const tooLarge = (amount, limit) =>
+    `${amount}; at most ${limit} can be enlarged here, so a smaller copy is made first.`;
   const said = [];
-  if (width * height > LIMIT) said.push(`The picture has ${about} megapixels; at most ${megapixels(LIMIT)} can be enlarged here, so a smaller copy is made first.`);
-  else if (Math.max(width, height) > SIDE) said.push(`The longest side has ${Math.max(width, height)} pixels; at most ${SIDE} can be enlarged here, so a smaller copy is made first.`);
+  if (width * height > LIMIT)
+    said.push(tooLarge(`The picture has ${megapixels(width * height)} megapixels`, megapixels(LIMIT)));
+  else if (longest > SIDE) said.push(tooLarge(`The longest side has ${longest} pixels`, SIDE));
   else if (chosen.width < width) said.push("A smaller copy is made first.");
   said.push(`The result has ${large.width} × ${large.height} pixels.`);
-  if (long >= 20) said.push(`This takes about ${spoken(long)} here` + (large.width * large.height > 4e6 ? ` and ${memory} GB of memory` : "") + "; a smaller size is quicker.");
+  if (long >= 20) {
+    const needed = large.width * large.height > 4e6 ? ` and ${memory} GB of memory` : "";
+    said.push(`This takes about ${spoken(long)} here${needed}; a smaller size is quicker.`);
+  }
   return said.join(" ");
 }

@@ -4,7 +4,7 @@ import { hasWebGPU } from "./gpu.js";
 const here = name => new URL(name, import.meta.url).href;
 const CHANNELS = { features: 3, render: 64 };
 
-// Threads need memory that they share, which a browser gives only to pages that come with isolation headers.
+// Threads need shared memory, and browsers give it only to pages that are served with isolation headers.
 export const threads = () => self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, 8) : 1;
 
 export async function pickBackend() { return await hasWebGPU() ? "webgpu" : "wasm"; }
@@ -23,11 +23,14 @@ export class Network {
     this.ort = await runtime(this.backend);
     const options = { executionProviders: [this.backend] };
     this.halves = {};
-    for (const half of ["features", "render"]) this.halves[half] = await this.ort.InferenceSession.create(here(`models/${this.name}-${half}.onnx`), options);
+    for (const half of ["features", "render"]) {
+      const file = here(`models/${this.name}-${half}.onnx`);
+      this.halves[half] = await this.ort.InferenceSession.create(file, options);
+    }
     return this;
   }
 
-  // One half of the network on planes that fill `box`. A GPU that fails is left for good, and the step done again without it.
+  // Runs one half of the network on planes that fill a box. If the GPU fails, we repeat the step and go on without it.
   async run(half, planes, [top, bottom, left, right]) {
     const step = async () => {
       const session = this.halves[half], shape = [1, CHANNELS[half], bottom - top, right - left];
@@ -51,7 +54,7 @@ export class Network {
   async release() { for (const session of Object.values(this.halves)) await session.release().catch(() => {}); }
 }
 
-// The network, or, where the GPU cannot even load it, the same without the GPU.
+// Loads the network, without the GPU if loading fails there.
 export async function openNetwork(name, backend, onBackend) {
   const network = new Network(name, backend, onBackend);
   try { return await network.load(); }

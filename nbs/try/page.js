@@ -1,4 +1,4 @@
-// The page: it takes pictures and shows them; all computing happens in worker.js.
+// The page: it takes pictures and shows them. All computing happens in worker.js.
 import "../vendor/img-comparison-slider/index.js";
 import { form, title } from "./form.js";
 import { LIMIT, OPEN_LIMIT, advice, firstChoice, megapixels, sizes, spoken } from "./limits.js";
@@ -8,13 +8,15 @@ const here = name => new URL(name, import.meta.url).href;
 const root = document.getElementById("srgan-try");
 root.innerHTML = form(here);
 const find = selector => root.querySelector(selector);
-const view = find(".try-view"), slider = find("img-comparison-slider"), settings = find(".try-settings"), progress = find("progress");
+const view = find(".try-view"), slider = find("img-comparison-slider");
+const settings = find(".try-settings"), progress = find("progress");
 const [before, after] = root.querySelectorAll("canvas");
-const pixels = Number(new URLSearchParams(location.search).get("pixels")) || undefined; // ?pixels=20000 makes smaller tiles: for tests of their seams
+// ?pixels=20000 makes smaller tiles, to test their seams.
+const pixels = Number(new URLSearchParams(location.search).get("pixels")) || undefined;
 
 let worker, calls, count = 0, backend;
-let picture, shown, current; // what was chosen, what was made of it, and the run that is on
-const rates = { wasm: 0.25e-3, webgpu: 0.02e-3 }; // seconds a pixel: guesses, until a run has measured it
+let picture, shown, current; // the picture you chose, the result on show, and the current run
+const rates = { wasm: 0.25e-3, webgpu: 0.02e-3 }; // seconds per pixel: guesses, until a run has measured them
 
 /* The worker. */
 
@@ -22,7 +24,11 @@ function startWorker() {
   worker = new Worker(here("worker.js"), { type: "module" });
   calls = new Map();
   worker.onmessage = ({ data }) => data.event ? EVENTS[data.event](data) : settle(data);
-  worker.onerror = event => { event.preventDefault(); for (const { reject } of calls.values()) reject(new Error("worker")); stopWorker(); };
+  worker.onerror = event => {
+    event.preventDefault();
+    for (const { reject } of calls.values()) reject(new Error("worker"));
+    stopWorker();
+  };
   call("backend").catch(() => {});
 }
 
@@ -41,7 +47,7 @@ function settle({ id, answer, error }) {
   answer ? resolve(answer) : reject(new Error(error));
 }
 
-function stopWorker() { // at once, whatever it is doing
+function stopWorker() { // immediately, whatever it is doing
   worker?.terminate();
   worker = undefined;
 }
@@ -62,31 +68,41 @@ const EVENTS = {
     const fell = backend === "webgpu" && found.backend === "wasm";
     backend = found.backend;
     if (fell) say("The graphics card gave up; the processor goes on.");
-    const how = backend === "webgpu" ? "WebGPU: your graphics card computes" : `WebAssembly on ${found.threads > 1 ? `${found.threads} threads` : "one thread"}: your processor computes`;
-    find(".try-backend").textContent = `${how}. Chosen by itself${backend === "wasm" && !fell ? ", as this browser offers no WebGPU here" : ""}.`;
+    const threads = found.threads > 1 ? `${found.threads} threads` : "one thread";
+    const how = backend === "webgpu" ? "WebGPU: your graphics card computes"
+      : `WebAssembly on ${threads}: your processor computes`;
+    const why = backend === "wasm" && !fell ? ", as this browser offers no WebGPU here" : "";
+    find(".try-backend").textContent = `${how}. Chosen by itself${why}.`;
   },
 };
 
-/* What is said. */
+/* Messages. */
 
 function say(text) { find(".try-status").textContent = text; }
 function complain(text) { find(".try-complaint").textContent = text; if (text) say(""); }
 
-const UNREADABLE = name => `“${name}” cannot be read as a picture: it is damaged, or of a kind this browser does not know. PNG, JPEG, WebP, GIF, BMP and AVIF work nearly everywhere; HEIC only in Safari; TIFF and raw files hardly anywhere.`;
+const UNREADABLE = name =>
+  `“${name}” cannot be read as a picture: it is damaged, or of a kind this browser does not know. ` +
+  "PNG, JPEG, WebP, GIF, BMP and AVIF work nearly everywhere; HEIC only in Safari; TIFF and raw files hardly anywhere.";
 
-const TOO_MUCH = name => `“${name}” could not be opened: it is damaged, or larger than this browser has memory for. Make it smaller with another program first.`;
+const TOO_MUCH = name =>
+  `“${name}” could not be opened: it is damaged, or larger than this browser has memory for. ` +
+  "Make it smaller with another program first.";
 
 function sentence(error) {
   const text = String(error.message);
-  if (/alloc|memory|out of bounds|Array buffer|length/i.test(text)) return "The memory that this browser gives to a page was not enough. Choose a smaller size.";
-  if (text === "worker") return "A part of this page could not be loaded: are you offline? Choose the picture again once you are not.";
-  if (/fetch|import|module|load|404/i.test(text)) return "The network’s files could not be loaded: are you offline? Bicubic works without them.";
+  if (/alloc|memory|out of bounds|Array buffer|length/i.test(text))
+    return "The memory that this browser gives to a page was not enough. Choose a smaller size.";
+  if (text === "worker")
+    return "A part of this page could not be loaded: are you offline? Choose the picture again once you are not.";
+  if (/fetch|import|module|load|404/i.test(text))
+    return "The network’s files could not be loaded: are you offline? Bicubic works without them.";
   return `That did not work (${text.slice(0, 120)}). Try again, or a smaller size.`;
 }
 
 /* Taking a picture. */
 
-// Width and height without decoding it all; rejects what is no picture.
+// Gives width and height without decoding everything; rejects a file that is not a picture.
 function measured(address) {
   return new Promise((resolve, reject) => {
     const image = new Image();
@@ -105,16 +121,20 @@ async function take(file, name = file.name || "the pasted picture") {
   picture = taken;
   try {
     Object.assign(taken, await measured(address));
-    if (taken.width * taken.height > OPEN_LIMIT) return complain(`“${name}” has ${megapixels(taken.width * taken.height)} megapixels. This page opens at most ${OPEN_LIMIT / 1e6}; make it smaller with another program first.`);
+    const size = taken.width * taken.height;
+    if (size > OPEN_LIMIT)
+      return complain(`“${name}” has ${megapixels(size)} megapixels. ` +
+        `This page opens at most ${OPEN_LIMIT / 1e6}; make it smaller with another program first.`);
     await opened(taken);
   } catch (error) {
-    if (picture === taken) complain(error.message === "worker" ? sentence(error) : (taken.width * taken.height > LIMIT ? TOO_MUCH : UNREADABLE)(name));
+    const problem = taken.width * taken.height > LIMIT ? TOO_MUCH : UNREADABLE;
+    if (picture === taken) complain(error.message === "worker" ? sentence(error) : problem(name));
     return;
   }
   if (picture === taken) offer();
 }
 
-async function opened(taken) { // in the worker, which forgets when it is stopped
+async function opened(taken) { // in the worker, which forgets the picture when it is stopped
   if (worker && taken.openIn === worker) return;
   if (!worker) startWorker();
   taken.openIn = worker;
@@ -123,10 +143,15 @@ async function opened(taken) { // in the worker, which forgets when it is stoppe
 
 function offer() {
   const { name, width, height, address, alpha } = picture, offers = sizes(picture), select = find("select");
-  const image = Object.assign(new Image(), { src: address, alt: "The picture you chose" }), caption = document.createElement("figcaption");
-  caption.textContent = `${name}, ${width} × ${height} pixels` + (alpha ? ", with transparency, which is enlarged by bicubic" : "");
+  const image = Object.assign(new Image(), { src: address, alt: "The picture you chose" });
+  const caption = document.createElement("figcaption");
+  const transparency = alpha ? ", with transparency, which is enlarged by bicubic" : "";
+  caption.textContent = `${name}, ${width} × ${height} pixels${transparency}`;
   find(".try-chosen").replaceChildren(image, caption);
-  select.replaceChildren(...offers.map((size, i) => new Option(`${size.width} × ${size.height}${i === 0 && size.width === width ? ", as it is" : ""}`, i)));
+  select.replaceChildren(...offers.map((size, i) => {
+    const asItIs = i === 0 && size.width === width ? ", as it is" : "";
+    return new Option(`${size.width} × ${size.height}${asItIs}`, i);
+  }));
   picture.offers = offers;
   select.value = firstChoice(offers, rates[backend ?? "wasm"]);
   settings.hidden = false;
@@ -138,9 +163,14 @@ function offer() {
 const chosen = () => picture.offers[find("select").value];
 const method = () => settings.elements.method.value;
 
-function advise() { find(".try-advice").textContent = advice(picture, chosen(), method() === "bicubic" ? 0 : rates[backend ?? "wasm"]); }
+function advise() {
+  const rate = method() === "bicubic" ? 0 : rates[backend ?? "wasm"];
+  find(".try-advice").textContent = advice(picture, chosen(), rate);
+}
 
-function prepare() { if (method() !== "bicubic") call("prepare", { method: method() }).catch(() => {}); } // a failure is told when it matters
+function prepare() { // without a message if it fails: `enlarge` tries again, and complains
+  if (method() !== "bicubic") call("prepare", { method: method() }).catch(() => {});
+}
 
 /* Enlarging it. */
 
@@ -155,7 +185,7 @@ function stage(size, method) {
   label(before, left);
   label(after, right);
   slider.setAttribute("aria-label", `${picture.name}, left ${left}, right ${right}: the arrow keys move the line`);
-  slider.value = 0; // all of the new picture, to see it fill in
+  slider.value = 0; // show all of the new picture while it fills in
   for (const canvas of [before, after]) canvas.style.aspectRatio = `${size.width} / ${size.height}`;
   shown = { name: picture.name, method, width: SCALE * size.width, height: SCALE * size.height };
 }
@@ -192,7 +222,7 @@ async function enlarge(event) {
   } catch (error) {
     if (run !== current) return;
     complain(sentence(error));
-    stopWorker(); // its memory may be spoilt
+    stopWorker(); // its memory may be corrupt
   }
   busy(false);
   find(".try-go").focus({ preventScroll: true });
@@ -215,20 +245,29 @@ function cancel() {
   find(".try-go").focus({ preventScroll: true });
 }
 
-/* Looking at it. */
+/* Viewing and saving the result. */
 
 function zoom(level) {
-  const at = (view.scrollLeft + view.clientWidth / 2) / view.scrollWidth, down = (view.scrollTop + view.clientHeight / 2) / view.scrollHeight;
+  const at = (view.scrollLeft + view.clientWidth / 2) / view.scrollWidth;
+  const down = (view.scrollTop + view.clientHeight / 2) / view.scrollHeight;
   slider.style.width = level === "fit" ? "" : `${shown.width * level}px`;
   slider.style.maxWidth = level === "fit" ? `${shown.width}px` : "none";
   slider.classList.toggle("try-squares", level >= 2);
-  for (const button of root.querySelectorAll("[data-zoom]")) button.setAttribute("aria-pressed", button.dataset.zoom === level);
+  for (const button of root.querySelectorAll("[data-zoom]"))
+    button.setAttribute("aria-pressed", button.dataset.zoom === level);
   view.scrollTo(at * view.scrollWidth - view.clientWidth / 2, down * view.scrollHeight - view.clientHeight / 2);
   const wide = view.scrollWidth > view.clientWidth + 1;
-  slider.handle = wide; // elsewhere a finger moves the picture, not the line
-  find(".try-hint").textContent = wide ? "Scroll to move the picture; drag the line by its handle, or give it the focus and press the arrow keys."
+  slider.handle = wide; // outside the handle, a finger then moves the picture
+  find(".try-hint").textContent = wide
+    ? "Scroll to move the picture; drag the line by its handle, or give it the focus and press the arrow keys."
     : "Drag the line, or give it the focus and press the arrow keys.";
-  for (const [attribute, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", "The picture, larger than its frame: the arrow keys move it"]]) wide ? view.setAttribute(attribute, value) : view.removeAttribute(attribute);
+  const region = {
+    "tabindex": "0",
+    "role": "region",
+    "aria-label": "The picture, larger than its frame: the arrow keys move it",
+  };
+  for (const [attribute, value] of Object.entries(region))
+    wide ? view.setAttribute(attribute, value) : view.removeAttribute(attribute);
   if (wide) slider.value = 100 * (view.scrollLeft + view.clientWidth / 2) / view.scrollWidth;
 }
 
@@ -241,7 +280,7 @@ async function save() {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-/* Hands. */
+/* Input. */
 
 async function takeSample(name) {
   try { await take(await (await fetch(here(`samples/${name}.png`))).blob(), `${name}.png`); }
@@ -251,15 +290,35 @@ async function takeSample(name) {
 const drop = find(".try-drop"), input = find("input[type=file]");
 const given = transfer => [...transfer?.files ?? []];
 input.onchange = () => { if (input.files[0]) take(input.files[0]); input.value = ""; };
-for (const name of ["dragenter", "dragover"]) document.addEventListener(name, event => { event.preventDefault(); drop.classList.add("try-over"); }); // anywhere: a browser would leave the page for the file
-for (const name of ["dragleave", "drop"]) document.addEventListener(name, event => { event.preventDefault(); drop.classList.remove("try-over"); });
-document.addEventListener("drop", event => given(event.dataTransfer).length ? take(given(event.dataTransfer)[0]) : complain("What was dropped is not a file. Save the picture first, then drop it."));
-document.addEventListener("paste", event => { const [file] = given(event.clipboardData); if (file) { event.preventDefault(); take(file); } });
+// Files may be dropped anywhere: without this, the browser would leave the page to open them.
+for (const name of ["dragenter", "dragover"])
+  document.addEventListener(name, event => {
+    event.preventDefault();
+    drop.classList.add("try-over");
+  });
+for (const name of ["dragleave", "drop"])
+  document.addEventListener(name, event => {
+    event.preventDefault();
+    drop.classList.remove("try-over");
+  });
+document.addEventListener("drop", event => {
+  const [file] = given(event.dataTransfer);
+  if (file) take(file);
+  else complain("What was dropped is not a file. Save the picture first, then drop it.");
+});
+document.addEventListener("paste", event => {
+  const [file] = given(event.clipboardData);
+  if (!file) return;
+  event.preventDefault();
+  take(file);
+});
 for (const button of root.querySelectorAll("[data-sample]")) button.onclick = () => takeSample(button.dataset.sample);
 for (const button of root.querySelectorAll("[data-zoom]")) button.onclick = () => zoom(button.dataset.zoom);
 settings.onsubmit = enlarge;
 settings.onchange = event => { advise(); if (event.target.name === "method") prepare(); };
 find(".try-cancel").onclick = cancel;
 find(".try-save").onclick = () => save().catch(error => complain(sentence(error)));
-slider.addEventListener("keydown", event => { if (/Arrow(Left|Right)/.test(event.key)) event.preventDefault(); }); // they move the line, not the picture
+slider.addEventListener("keydown", event => {
+  if (/Arrow(Left|Right)/.test(event.key)) event.preventDefault(); // these keys move the line, not the picture
+});
 startWorker();

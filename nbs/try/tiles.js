@@ -1,16 +1,20 @@
-// Which part of the picture goes through the network when: the boxes of srgan_nb.inference, which a test compares with these.
+// Divides a picture into the boxes that go through the network. A test compares them with those of srgan_nb.inference.
 // A box is [top, bottom, left, right], in pixels of the small picture.
 
 export const SCALE = 4;
-export const HALO = 40; // how far an output pixel can see: inference.halo of the networks that ship
-export const RENDER_HALO = 3; // the share of the network's second half
-export const PIXELS = 90_000; // go through the first half at once: about 120 MB
-export const STRIP = 8192; // go through the second half at once
+export const HALO = 40; // how many pixels away an output pixel can see: inference.halo of the shipped networks
+export const RENDER_HALO = 3; // how much of it is due to the network's second half
+export const PIXELS = 90_000; // per tile, for the first half: about 120 MB
+export const STRIP = 8192; // pixels per strip, for the second half
 
-const grown = ([top, bottom, left, right], margin, height, width) =>
-  [Math.max(top - margin, 0), Math.min(bottom + margin, height), Math.max(left - margin, 0), Math.min(right + margin, width)];
+const grown = ([top, bottom, left, right], margin, height, width) => [
+  Math.max(top - margin, 0),
+  Math.min(bottom + margin, height),
+  Math.max(left - margin, 0),
+  Math.min(right + margin, width),
+];
 
-// Boxes that cover `part`, row by row: the inner ones without overlap, the outer ones with what the network must see.
+// Boxes that cover `part`, row by row. Inner boxes do not overlap; outer ones add the margin that the network sees.
 export function* tiles(height, width, [tall, wide], margin, part = [0, height, 0, width]) {
   for (let top = part[0]; top < part[1]; top += tall)
     for (let left = part[2]; left < part[3]; left += wide) {
@@ -19,14 +23,14 @@ export function* tiles(height, width, [tall, wide], margin, part = [0, height, 0
     }
 }
 
-// The largest even division whose tiles, margins included, have about `pixels` pixels.
+// Height and width of the largest equal tiles that have about `pixels` pixels with their margins.
 export function tileShape(height, width, pixels, margin) {
   if (height * width <= pixels) return [height, width];
   const side = Math.max(Math.floor(Math.sqrt(pixels)) - 2 * margin, 16);
   return [height, width].map(length => Math.ceil(length / Math.ceil(length / side)));
 }
 
-// Everything there is to do for a picture: tiles for the first half of the network, and the strips of each for the second.
+// All the work for a picture: tiles for the first half of the network, and each tile's strips for the second.
 export function plan(height, width, pixels = PIXELS) {
   return [...tiles(height, width, tileShape(height, width, pixels, HALO), HALO)].map(([inner, outer]) => {
     const wide = inner[3] - inner[2], rows = Math.max(Math.floor(STRIP / wide) - 2 * RENDER_HALO, 8);

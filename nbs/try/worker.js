@@ -1,18 +1,20 @@
-// All that takes time, away from the page: decoding, resizing, the network, encoding. One job after the other.
+// Everything slow runs here, outside the page: decoding, resizing, the network, encoding. One job at a time.
 import { openNetwork, pickBackend, threads } from "./network.js";
 import { crop, repeat, resize, shrink, spread, toPixels, toPlanes, traits } from "./pixels.js";
 import { area, plan, SCALE } from "./tiles.js";
 
-const PAUSE = 200; // milliseconds between two looks at a picture that fills in,
-const LOOK = 1024; // and the longest side of such a look: large ones would cost memory and time
-const CANVAS = 2 ** 24; // pixels: Safari on phones draws no larger canvas, so files are read band by band
-let picture, network, backend, result; // what was opened, what computes, on what, and the canvas that fills in
+const PAUSE = 200; // milliseconds between two previews of a picture that fills in
+const LOOK = 1024; // longest side of a preview: a larger one would cost memory and time
+const CANVAS = 2 ** 24; // pixels: Safari on phones draws no larger canvas, so we read files in bands
+let picture, network, backend, result; // the open picture, the network, `wasm` or `webgpu`, the canvas that fills in
 
 const tell = (event, transfer = []) => self.postMessage(event, transfer);
-const show = (on, bitmap) => tell({ event: "show", on, bitmap }, [bitmap]); // a page has nothing to do but to take it
+const show = (on, bitmap) => tell({ event: "show", on, bitmap }, [bitmap]); // moved to the page, not copied
 
-// Kept in ordinary memory, where a lost graphics card cannot take it.
-function surface(width, height) { return new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true }); }
+// A canvas in main memory, so that it survives the loss of the graphics card.
+function surface(width, height) {
+  return new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+}
 
 function painted({ width, height, data }) {
   const context = surface(width, height);
@@ -23,7 +25,8 @@ function painted({ width, height, data }) {
 function look({ canvas }) {
   const ratio = LOOK / Math.max(canvas.width, canvas.height);
   if (ratio >= 1) return createImageBitmap(canvas);
-  return createImageBitmap(canvas, { resizeWidth: Math.ceil(canvas.width * ratio), resizeHeight: Math.ceil(canvas.height * ratio) });
+  const resizeWidth = Math.ceil(canvas.width * ratio), resizeHeight = Math.ceil(canvas.height * ratio);
+  return createImageBitmap(canvas, { resizeWidth, resizeHeight });
 }
 
 function settle(name) { backend = name; tell({ event: "backend", backend, threads: threads() }); }
@@ -50,10 +53,15 @@ async function ready(name) {
   network = await openNetwork(name, backend, settle);
 }
 
-// The picture by the network, strip by strip, into `result`; transparency as `smooth`, the bicubic enlargement, has it.
+// Enlarges the picture with the network, strip by strip, into `result`. Transparency comes from `smooth`, the bicubic
+// enlargement.
 async function byNetwork(small, kind, smooth, pixels) {
   const { width, height } = small, whole = toPlanes(small), tasks = plan(height, width, pixels);
-  const work = tasks.reduce((sum, { outer, strips }) => strips.reduce((sum, [, seen]) => sum + area(seen), sum + area(outer)), 0);
+  let work = 0;
+  for (const { outer, strips } of tasks) {
+    work += area(outer);
+    for (const [, seen] of strips) work += area(seen);
+  }
   let done = 0, shown = 0;
   const step = box => tell({ event: "progress", done: (done += area(box)) / work });
   for (const { outer, strips } of tasks) {
@@ -71,26 +79,31 @@ async function byNetwork(small, kind, smooth, pixels) {
 
 function copyAlpha(from, to, top, left) {
   for (let y = 0; y < to.height; y++)
-    for (let x = 0; x < to.width; x++) to.data[4 * (y * to.width + x) + 3] = from.data[4 * ((y + top) * from.width + x + left) + 3];
+    for (let x = 0; x < to.width; x++) {
+      const source = (y + top) * from.width + x + left;
+      to.data[4 * (y * to.width + x) + 3] = from.data[4 * source + 3];
+    }
 }
 
 const JOBS = {
   async backend() { settle(await pickBackend()); },
   async open({ file }) {
-    picture = undefined; // its memory first
+    picture = undefined; // frees its memory first
     picture = await decoded(file);
     return { width: picture.width, height: picture.height, ...traits(picture) };
   },
   async prepare({ method }) { await ready(method); },
   async enlarge({ method, width, height, pixels }) {
-    const small = width === picture.width && height === picture.height ? picture : (traits(picture).alpha ? shrink : resize)(picture, width, height);
+    const isWhole = width === picture.width && height === picture.height;
+    const smaller = () => (traits(picture).alpha ? shrink : resize)(picture, width, height);
+    const small = isWhole ? picture : smaller();
     const kind = traits(small);
     let smooth = resize(small, SCALE * width, SCALE * height);
     show("before", painted(method === "bicubic" ? repeat(small) : smooth).canvas.transferToImageBitmap());
     result = painted(smooth);
     if (method === "bicubic") { show("after", await createImageBitmap(result.canvas)); return {}; }
     show("after", await look(result));
-    if (!kind.alpha) smooth = undefined; // its memory: it may be large
+    if (!kind.alpha) smooth = undefined; // frees its memory: it may be large
     await ready(method);
     const start = performance.now();
     tell({ event: "started" });

@@ -1,0 +1,265 @@
+"The project's conventions that a machine can check: imports, documented parameters, links, README, saved outputs."
+import ast
+import dataclasses
+import importlib
+import inspect
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from conftest import ROOT
+from place import notebooks
+
+NOTEBOOKS = notebooks(ROOT / "nbs")
+MODULES = [path.stem for path in sorted((ROOT / "srgan_nb").glob("*.py")) if not path.stem.startswith("_")]
+# the description of a parameter, or of what is returned
+DOCMENT = re.compile(r"\s+\**\w+.*, # |\) -> .*: # ")
+# which of our modules each module may import
+ALLOWED = dict(
+    utils=set(),
+    losses=set(),
+    generator=set(),
+    discriminator=set(),
+    vgg=set(),
+    data={"utils"},
+    metrics={"utils"},
+    training={"utils", "data", "losses", "generator", "discriminator", "vgg"},
+    inference={"utils", "generator"},
+    convert={"generator"},
+    cli=set(MODULES),
+)
+
+
+def read_module(module):
+    return (ROOT / f"srgan_nb/{module}.py").read_text(encoding="utf-8")
+
+
+def cells(path):
+    "Each cell of a notebook: its type, its source and its outputs."
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    return [(cell["cell_type"], "".join(cell["source"]), cell.get("outputs", [])) for cell in notebook["cells"]]
+
+
+def sources(path, cell_type):
+    "The sources of a notebook's `code` or `markdown` cells."
+    return [source for kind, source, _ in cells(path) if kind == cell_type]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_import_only_what_they_may(module):
+    imports = set()
+    for node in ast.walk(ast.parse(read_module(module))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            if node.level or node.module.startswith("srgan_nb."):
+                imports.add(node.module.removeprefix("srgan_nb.").split(".")[0])
+    assert imports <= ALLOWED[module]
+    # no import at all would mean that this test overlooks them
+    assert imports or not ALLOWED[module]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_library_needs_no_nbdev(module):
+    assert not re.search(r"^\s*(from|import) (fastcore|nbdev)", read_module(module), re.M)
+
+
+def parameters_of(function):
+    return [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
+
+
+def fields_of(cls):
+    "A dataclass's fields, or the parameters of `__init__`."
+    if dataclasses.is_dataclass(cls):
+        return [field.name for field in dataclasses.fields(cls)]
+    return parameters_of(cls.__init__)
+
+
+def methods_of(cls):
+    "Name and function of the public methods that `cls` itself defines."
+    for name, member in vars(cls).items():
+        function = getattr(member, "__func__", member)
+        if inspect.isfunction(function) and (not name.startswith("_") or name == "__call__"):
+            yield name, function
+
+
+def public_names(module):
+    "A module's exported functions, classes and their methods: name, docstring, source, names of parameters or fields."
+    loaded = importlib.import_module(f"srgan_nb.{module}")
+    for name in loaded.__all__:
+        value = getattr(loaded, name)
+        if inspect.isfunction(value):
+            yield name, value.__doc__, inspect.getsource(value), parameters_of(value)
+        if inspect.isclass(value):
+            yield name, value.__doc__, inspect.getsource(value), fields_of(value)
+            for method, function in methods_of(value):
+                yield f"{name}.{method}", function.__doc__, inspect.getsource(function), parameters_of(function)
+
+
+def options_with_help(module, name):
+    "The parameters of a command that have a help text. The other modules have no commands."
+    if module != "cli":
+        return set()
+    command = getattr(importlib.import_module(f"srgan_nb.{module}"), name)
+    options = set()
+    for parameter in inspect.signature(command).parameters.values():
+        metadata = getattr(parameter.annotation, "__metadata__", ())
+        if any(getattr(option, "help", None) for option in metadata):
+            options.add(parameter.name)
+    return options
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_everything_public_is_documented(module):
+    """Each exported function, class and method has a docstring.
+
+    Each of its parameters or fields has a comment on its line, or, if it is an option of the command, a help text.
+    """
+    for name, doc, source, parameters in public_names(module):
+        assert doc and not doc.startswith(f"{name}("), f"{name} has no docstring"
+        helped = options_with_help(module, name)
+        for parameter in parameters:
+            has_comment = re.search(rf"^\s*\**{parameter}\b[^#\n]*#\s*\S", source, re.M)
+            assert parameter in helped or has_comment, f"{name}: {parameter} has no comment"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_everything_public_is_on_the_site(module):
+    "nbdev's pages show what a visible cell exports. A method needs a cell `show_doc(Class.method)`."
+    code = [source for path in NOTEBOOKS for source in sources(path, "code")]
+    visible_code = "\n".join(source for source in code if not re.search(r"^#\|\s*hide", source, re.M))
+    for name, *_ in public_names(module):
+        if "." in name:
+            visible = f"show_doc({name})" in visible_code
+        else:
+            visible = re.search(rf"^(def|class) {name}\b", visible_code, re.M)
+        assert visible, f"no visible cell shows {name}"
+
+
+def test_readme_is_the_index_notebook():
+    from readme import readme
+    text, pictures = readme()
+    assert (ROOT / "README.md").read_text(encoding="utf-8") == text
+    for path, data in pictures.items():
+        assert (ROOT / path).read_bytes() == data
+
+
+def heading_id(title):
+    "Pandoc's automatic identifier of a heading."
+    title = re.sub(r"\$.*?\$", lambda formula: re.sub(r"[\\{}_^,]", "", formula[0]), title)
+    words = re.sub(r"[^\w\s.-]", "", title).lower().strip()
+    return re.sub(r"^[^a-z]+", "", re.sub(r"\s+", "-", words))
+
+
+def heading_ids(path):
+    for source in sources(path, "markdown"):
+        for title in re.findall(r"^#+ (.*)$", source, re.M):
+            yield heading_id(title)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_links_between_notebooks_resolve(path):
+    for source in sources(path, "markdown"):
+        for target, anchor in re.findall(r"\]\(([\w/.]*\.ipynb)?(?:#([\w.-]+))?\)", source):
+            other = path.parent / target if target else path
+            assert other.exists(), f"{path.name} links to {target}"
+            if anchor:
+                assert anchor in set(heading_ids(other)), f"{path.name} links to {target}#{anchor}"
+
+
+EQUATIONS = [f"Eq. {n}" for n in range(1, 7)]
+SOURCE_HEADINGS = [
+    "1. Introduction",
+    "1.1 Related work",
+    "1.1.1 Image super-resolution",
+    "1.1.2 Design of convolutional neural networks",
+    "1.1.3 Loss functions",
+    "1.2 Contribution",
+    "2. Method",
+    "2.1 Adversarial network architecture",
+    "2.2 Perceptual loss function",
+    "2.2.1 Content loss",
+    "2.2.2 Adversarial loss",
+    "Code: Training details and parameters",
+    "Setup & Utils",
+    "Generator",
+    "Discriminator",
+    "VGG_feature_extractor",
+    "Main: Loading modules",
+    "Device-agnostic code + hyper-parameters setting",
+    "Preparing datasets",
+    "Define generator, discriminator, feature_extractor (VGG)",
+    "Optimizer & criterion",
+    "TRAIN",
+]
+
+
+@pytest.mark.parametrize("row", EQUATIONS + SOURCE_HEADINGS)
+def test_index_links_to_each_part_of_the_sources(row):
+    "Each equation of the paper and each heading of the source document has a row with a link in the index."
+    text = "\n".join(sources(ROOT / "nbs/index.ipynb", "markdown"))
+    assert re.search(rf"^\| {re.escape(row)} \|.*\]\([\w/.]+\.ipynb", text, re.M)
+
+
+def is_picture(output):
+    data = output.get("data", {})
+    return "image/png" in data or "image/jpeg" in data
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_readable(path):
+    "The file is small, cells are short, no error is saved, and pictures have a caption and an alt text."
+    assert path.stat().st_size < 1_500_000
+    for kind, source, outputs in cells(path):
+        if kind != "code":
+            continue
+        lines = [line for line in source.splitlines() if line.strip() and not DOCMENT.match(line)]
+        assert len(lines) <= 40, f"{path.name}: a cell of {len(lines)} lines, without the parameters' descriptions"
+        assert not any(output["output_type"] == "error" for output in outputs), f"{path.name}: a saved error"
+        if any(map(is_picture, outputs)):
+            described = "fig-cap" in source and "fig-alt" in source
+            assert described, f"{path.name}: a picture without caption or alt text:\n{source}"
+
+
+def test_every_notebook_opens_in_colab_and_installs_the_package_there():
+    "The badge at the top links to the notebook itself. The install cell is the same everywhere; the index hides it."
+    install_cells = {}
+    for path in NOTEBOOKS:
+        top = cells(path)[1][1]
+        assert f"/nbs/{path.relative_to(ROOT / 'nbs').as_posix()})" in top, path.name
+        assert "colab-badge.svg" in top, path.name
+        install_cells[path.name] = sources(path, "code")[0].removeprefix("#| hide\n")
+    assert len(set(install_cells.values())) == 1
+    assert "pip install" in install_cells["index.ipynb"]
+
+
+def test_no_page_names_a_folder_of_our_machine():
+    for path in [*NOTEBOOKS, *ROOT.glob("*.md")]:
+        assert not re.search(r"/(work|root|home)/\w", path.read_text(encoding="utf-8")), path
+
+
+@pytest.mark.slow
+def test_package_loads_lazily():
+    program = (
+        "import sys, srgan_nb\n"
+        "assert 'torch' not in sys.modules\n"
+        "from srgan_nb import Generator, Discriminator, VGGFeatures, Upscaler\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_version_of_onnxruntime_is_written_once():
+    "tools/try_assets.py names the pinned version, and no other file does."
+    import try_assets
+    others = [ROOT / ".ci/run", ROOT / ".github/workflows/docs.yml", ROOT / "tests/conftest.py"]
+    for path in [*others, *(ROOT / "nbs/try").iterdir()]:
+        assert try_assets.VERSION not in path.read_text(encoding="utf-8"), path
+
+
+def test_saved_outputs_come_from_runs_with_all_data():
+    "Cells print a message if their data is missing. No saved output may contain one."
+    missing = r"names no folder here|skipped: needs|needs an extra"
+    for path in NOTEBOOKS:
+        for _, source, outputs in cells(path):
+            assert not re.search(missing, json.dumps(outputs)), (path.name, source[:80])

@@ -1,0 +1,162 @@
+"The fast paths change no number: each is compared with a textbook implementation."
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from srgan_nb.data import degrade, sample_photos
+from srgan_nb.discriminator import Discriminator
+from srgan_nb.generator import Generator
+from srgan_nb.weights import load_generator
+from srgan_nb.inference import Upscaler
+from srgan_nb.metrics import psnr
+from srgan_nb.checkpoint import new_state
+from srgan_nb.config import PAPER
+from srgan_nb.metrics import colour_shift
+from srgan_nb.fast_tail import use_fast_tail
+from srgan_nb.steps import gan_loss, srgan_step, srresnet_step
+from srgan_nb.training import robust_update
+from srgan_nb.devices import pick_precision
+from srgan_nb.utils import photo_to_tensor, to_signed
+from srgan_nb.vgg import VGGFeatures
+
+from conftest import CPU_FP32
+from textbook import DrawnGenerator
+
+
+@pytest.fixture
+def update(accelerator):
+    "The update of a run: no clipping, one slice."
+    return partial(robust_update, accelerator, 0., 1)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    "LR and HR in float64, so that only a mistake can make a visible difference."
+    torch.manual_seed(0)
+    lr = torch.rand(2, 3, 24, 24, dtype=torch.float64)
+    hr = torch.rand(2, 3, 96, 96, dtype=torch.float64) * 2 - 1
+    return lr, hr
+
+
+def textbook_copy(generator) -> DrawnGenerator:
+    "The same parameters, computed as Fig. 4 draws them, in NCHW."
+    copy = DrawnGenerator(**generator.architecture).to(generator.tail.weight.dtype)
+    copy.load_state_dict(generator.state_dict())
+    return copy.train(generator.training)
+
+
+def gradients(model) -> torch.Tensor:
+    return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+def nearly_equal(ours, theirs) -> bool:
+    "Equal up to rounding: the steps compute their losses in float32. Relative to the norm of the whole vector."
+    return (ours - theirs).norm() < 1e-5 * theirs.norm()
+
+
+def test_generator_computes_what_the_figure_shows(batch):
+    lr, _ = batch
+    generator = load_generator("srresnet").double().to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        assert (generator(lr) - textbook_copy(generator)(lr)).abs().max() < 1e-10
+
+
+def test_srresnet_step_has_the_textbook_gradients(batch, update):
+    lr, hr = batch
+    state = new_state(PAPER, "srresnet", 0, torch.device("cpu"))
+    state.g.double()
+    textbook = textbook_copy(state.g.train())
+    loss = F.mse_loss(textbook(lr), hr)
+    loss.backward()
+    ours = srresnet_step(use_fast_tail(state.g), state.g_opt, lr, hr, update)
+    assert torch.isclose(ours["g_loss"].double(), loss, rtol=1e-5)
+    assert nearly_equal(gradients(state.g), gradients(textbook))
+
+
+def test_srgan_step_has_the_textbook_gradients(batch, update):
+    "The textbook freezes and shares nothing: D's turn, then G's, each with its own forward pass."
+    lr, hr = batch
+    state = new_state(PAPER, "srgan", 0, torch.device("cpu"))
+    vgg = VGGFeatures(5, 4, weights=None).double()
+    bce = F.binary_cross_entropy_with_logits
+    real, fake = (torch.full((2, 1), value, dtype=torch.float64) for value in (1, 0))
+
+    def features(x):
+        return vgg((x + 1) / 2) / 12.75
+
+    # the textbook's turn of D
+    g, d = textbook_copy(state.g.double().train()), Discriminator().double()
+    d.load_state_dict(state.d.double().state_dict())
+    d_opt = torch.optim.Adam(d.parameters(), lr=1e-4)
+    d_loss = bce(d(hr), real) + bce(d(g(lr).detach()), fake)
+    d_loss.backward()
+    d_gradients = gradients(d)
+    d_opt.step()
+
+    # the textbook's turn of G, with a fresh copy whose BatchNorm has not seen a batch yet
+    g = textbook_copy(state.g)
+    sr = g(lr)
+    g_loss = F.mse_loss(features(sr), features(hr)) + 1e-3 * bce(d(sr), real)
+    g_loss.backward()
+    textbook_gradients = gradients(g)
+
+    for group in state.d_opt.param_groups + state.g_opt.param_groups:
+        group["lr"] = 1e-4
+    gan = gan_loss(PAPER, vgg)
+    g, d = use_fast_tail(state.g), state.d.train()
+    ours = srgan_step(g, d, state.g_opt, state.d_opt, lr, hr, gan, update)
+    assert torch.isclose(ours["d_loss"].double(), d_loss, rtol=1e-5)
+    assert nearly_equal(gradients(state.d), d_gradients)
+    assert torch.isclose(ours["g_loss"].double(), g_loss, rtol=1e-5)
+    assert nearly_equal(gradients(state.g), textbook_gradients)
+
+
+@pytest.mark.parametrize("size, tile", [((70, 95), 24), ((1, 130), 40), ((61, 7), 16)])
+def test_tiles_change_nothing(size, tile):
+    lr = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    generator = load_generator("srresnet")
+    whole = Upscaler(generator, **CPU_FP32, tile=None).upscale(lr)
+    tiled = Upscaler(generator, **CPU_FP32, tile=tile).upscale(lr)
+    assert (whole - tiled).abs().max() < 1e-5
+
+
+def test_tiles_of_a_given_size_run_one_at_a_time(monkeypatch):
+    "If you ask for small tiles, you want to save memory, so they are not put together into batches."
+    batch_sizes, forward = [], Upscaler._forward_tile
+
+    def counted(self, lr, render_pixels):
+        batch_sizes.append(len(lr))
+        return forward(self, lr, render_pixels)
+
+    monkeypatch.setattr(Upscaler, "_forward_tile", counted)
+    generator = Generator(1, 4)
+    for tile in (16, 32):
+        Upscaler(generator, **CPU_FP32, tile=tile).upscale(torch.rand(1, 3, 100, 90))
+    assert set(batch_sizes) == {1}
+
+
+@pytest.mark.parametrize("weights", ["srresnet", "srgan"])
+@pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee"])
+def test_bfloat16_costs_little(weights, name):
+    """On every processor, also if bfloat16 is slow there.
+
+    The first convolution stays in float32: without that, colours shift by up to 0.4 levels.
+    """
+    hr = photo_to_tensor(sample_photos()[name].crop((160, 60, 352, 252)))[None]
+    lr = degrade(hr)
+    fp32 = Upscaler.from_pretrained(weights, device="cpu", precision="fp32").upscale(lr)
+    bf16 = Upscaler.from_pretrained(weights, device="cpu", precision="bf16").upscale(lr)
+    assert psnr(bf16, fp32, channel="rgb") > 40
+    assert psnr(fp32, hr) - psnr(bf16, hr) < 0.05
+    assert colour_shift(to_signed(bf16), to_signed(fp32)) < 0.2
+
+
+@pytest.mark.parametrize("forced, expected", [("bf16", torch.bfloat16), ("fp32", torch.float32)])
+def test_automatic_precision_can_be_forced(monkeypatch, forced, expected):
+    monkeypatch.setenv("SRGAN_AUTO_PRECISION", forced)
+    assert pick_precision("auto", torch.device("cpu")) == expected
+    assert Upscaler(Generator(1, 4), device="cpu").dtype == expected
+    # a precision asked for by name is not changed
+    assert pick_precision("fp32", torch.device("cpu")) == torch.float32
