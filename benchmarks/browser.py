@@ -18,8 +18,9 @@ import psutil
 from playwright.sync_api import sync_playwright
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "tools")]
-from headless import CHROMIUM, FLAGS, WATCH, served
 from run import machine
+
+from headless import CHROMIUM, FLAGS, WATCH, served
 from try_assets import RUNTIME, VERSION
 
 

@@ -33,6 +33,7 @@ def ours_step(stage: str, batch: int, precision: str, *options: str):
     The options `drawn` and `returned` switch off what makes it fast, `compiled` compiles the generator.
     """
     import torch
+
     from srgan_nb import training
     from srgan_nb.vgg import VGGFeatures
     accelerator = training.make_accelerator("auto", precision)
@@ -55,6 +56,7 @@ def ours_step(stage: str, batch: int, precision: str, *options: str):
 def ours_upscale(side: int, precision: str, *options: str):
     "Upscaling a square of `side` LR pixels; `whole` switches off the strips, `compiled` compiles the generator."
     import torch
+
     from srgan_nb import Generator, Upscaler, inference
     if "whole" in options: inference.RENDER_PIXELS = 10**9
     upscaler = Upscaler(Generator(), precision=precision, compile="compiled" in options)
@@ -236,6 +238,7 @@ def write_photos(folder: Path, count: int, size: tuple, suffix: str) -> list:
     "The packaged photographs, resized. A little noise makes the files as hard to decode as real photographs."
     import numpy as np
     from PIL import Image
+
     from srgan_nb.data import sample_photos
     rng, sources, paths = np.random.default_rng(0), list(sample_photos().values()), []
     for k in range(count):
@@ -279,6 +282,7 @@ def decoding(name: str, paths: list, cache: str):
 def waiting_share(threads):
     "The share of a training step that goes into drawing crops, while the device waits."
     import torch
+
     from srgan_nb.data import PhotoStore, crop_batch, sample_photos
     torch.set_num_threads(threads)
     store, run = PhotoStore(sample_photos()), ours_step("srresnet", 16, "auto")
@@ -360,6 +364,7 @@ MEASURES = dict(
 def machine(threads: int) -> dict:
     "What the figures depend on."
     import torch
+
     from srgan_nb.devices import bf16_is_faster, cpu_name, pick_device
     device = pick_device("auto")
     packages = ("torch", "torchvision", "srgan_nb")
@@ -389,7 +394,7 @@ def matrix_rates(rounds: int, threads: int) -> dict:
 
 def time_of(row: dict) -> str:
     "A row's seconds, in the largest unit that makes them at least 1."
-    for unit, scale in (("s ", 1), ("ms", 1e3), ("us", 1e6)):
+    for unit, scale in (("s ", 1), ("ms", 1e3), ("us", 1e6)): # noqa: B007 (used after the loop)
         if row["median"] * scale >= 1: break
     spread = f"{row['low'] * scale:.3g}-{row['high'] * scale:.3g}" if "low" in row else ""
     return f"{row['median'] * scale:8.3g} {unit} {spread:13}"

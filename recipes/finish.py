@@ -22,10 +22,9 @@ import torch
 from torch.optim.swa_utils import update_bn
 
 from srgan_nb.data import PhotoStore, crop_batch, make_pair
-from srgan_nb.files import read_tensors
+from srgan_nb.files import atomic_path, read_tensors
 from srgan_nb.generator import Generator
 from srgan_nb.weights import load_generator, save_generator
-from srgan_nb.files import atomic_path
 
 
 def averaged(files: list) -> Generator:

@@ -25,22 +25,22 @@ from copy import copy
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Optional
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
 
+from srgan_nb.config import PAPER, Config, Stage
 from srgan_nb.data import PhotoStore, crop_batch, make_pair
-from srgan_nb.photo_cache import move_to_device
-from srgan_nb.weights import load_generator, save_generator
+from srgan_nb.files import atomic_path
 from srgan_nb.inference import self_ensemble
-from srgan_nb.config import Config, PAPER, Stage
+from srgan_nb.photo_cache import move_to_device
 from srgan_nb.run_folder import is_finished, read_record
 from srgan_nb.training import train
-from srgan_nb.files import atomic_path
 from srgan_nb.utils import to_8bit, to_unit
+from srgan_nb.weights import load_generator, save_generator
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 from finish import averaged, recalibrate_batchnorm
@@ -157,7 +157,8 @@ class DistilledStore(AugmentedStore):
         super().__init__(photos, crop)
         self.teacher = load_generator(teacher).to("cuda" if torch.cuda.is_available() else "cpu")
 
-    @lru_cache(maxsize=2) # two, because drawing a sample picture, which shows step 0, must not evict the current pairs
+    # Two, because drawing a sample picture, which shows step 0, must not evict the current pairs:
+    @lru_cache(maxsize=2) # noqa: B019
     @torch.no_grad()
     def eight_batches(self, batch: int, seed: int, block: int, rank: int, world: int) -> tuple:
         "Targets and LR for 64 steps."
@@ -222,10 +223,10 @@ def main(
     photos: Annotated[Path, typer.Option(help="Photographs to train on.")],
     evaluate: Annotated[Path, typer.Option("--eval", help="Folder of Set5 and Set14, each with HR and LRbicx4.")],
     runs: Annotated[Path, typer.Option(help="Folder of the run folders.")],
-    vgg: Annotated[Optional[Path], typer.Option(help="VGG19 weights (safetensors). Default: download them.")] = None,
-    init: Annotated[Optional[str], typer.Option(help="Start from this generator, run or slim checkpoint.")] = None,
-    steps: Annotated[Optional[int], typer.Option(min=1, help="Steps, instead of the recipe's.")] = None,
-    batch: Annotated[Optional[int], typer.Option(min=1, help="Crops per step, instead of the recipe's.")] = None,
+    vgg: Annotated[Path | None, typer.Option(help="VGG19 weights (safetensors). Default: download them.")] = None,
+    init: Annotated[str | None, typer.Option(help="Start from this generator, run or slim checkpoint.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps, instead of the recipe's.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Crops per step, instead of the recipe's.")] = None,
     compile: Annotated[bool, typer.Option("--compile", help="Compile the generator; worth it on a GPU.")] = False,
 ):
     stage, config, start_part, seed, data = PARTS[part]

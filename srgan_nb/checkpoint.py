@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .config import Config, STAGES
+from .config import STAGES, Config
 from .discriminator import Discriminator
 from .files import atomic_path, read_tensors, tensors_under, write_tensors
 from .generator import Generator
@@ -199,6 +199,6 @@ def start_tensors(
     start |= {name: network for name, network in networks.items() if network}
     width = len(start["d"]["features.0.weight"]) if "d" in start else config.d_channels
     if width != config.d_channels:
-        message = f"holds a discriminator of {width} channels; configuration {config.name!r} asks for {config.d_channels}"
-        raise ValueError(f"{init}: {message}")
+        both = f"of {width} channels; configuration {config.name!r} asks for {config.d_channels}"
+        raise ValueError(f"{init}: holds a discriminator {both}")
     return start

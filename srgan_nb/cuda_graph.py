@@ -9,7 +9,7 @@ __all__ = ['CudaGraphStep', 'skip_unusable_step']
 # nbdev begins a module only for the notebook that names it. The cells below come from a chapter.
 
 # %% ../nbs/09_speed.ipynb #sp-imports3
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor

@@ -9,10 +9,10 @@ __all__ = ['PHOTO_SUFFIXES', 'sample_photos', 'degrade', 'crop_to_multiple', 'ma
 
 # %% ../nbs/02_data.ipynb #da-imports
 import os
+from collections.abc import Iterator
 from functools import cached_property, partial
 from itertools import repeat
 from pathlib import Path
-from typing import Iterator
 
 import numpy as np
 import torch
@@ -205,12 +205,11 @@ class PhotoStore:
         return crop_batch(self, *share), lr_batch(self, *share)
 
 # %% ../nbs/02_data.ipynb #da-helpers
-#| code-fold: true
 def _decode_pairs(store: PhotoStore, photos: list, lr_dir) -> Iterator[tuple]:
     "For each photo its name, its pixels, those of its LR version or None, and what's wrong or None."
     decode = decode_photos
     if store.cache:
-        from srgan_nb.photo_cache import open_cache # chapter 9
+        from srgan_nb.photo_cache import open_cache  # chapter 9
         decode = partial(open_cache, folder=store.cache)
     lr_versions = repeat((None, None, None))
     if lr_dir:
@@ -313,4 +312,5 @@ def lr_batch(
 
 # %% ../nbs/02_data.ipynb #da-old
 from . import old_names
+
 __getattr__ = old_names("data") # names that lived here in version 0.1

@@ -10,8 +10,8 @@ __all__ = ['pick_device', 'cpu_name', 'bf16_is_faster', 'pick_precision', 'make_
 import ctypes
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs

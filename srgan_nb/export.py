@@ -35,8 +35,8 @@ def export_onnx(
     generator: Generator, # the network
     target, # the file to write
 ) -> None:
-    """Write an ONNX file: input `lr` `(n, 3, h, w)` and output `sr` `(n, 3, scale*h, scale*w)`, both float32 RGB in [0, 1],
-    sizes free. Raises `ImportError` without the extra `[onnx]`."""
+    """Write an ONNX file: input `lr` `(n, 3, h, w)` and output `sr` `(n, 3, scale*h, scale*w)`, both float32 RGB in
+    [0, 1], of any size. Raises `ImportError` without the extra `[onnx]`."""
     network = _InUnitRange(use_fast_tail(copy.deepcopy(generator))).eval().cpu()
     free = {axis: torch.export.Dim.DYNAMIC for axis in (0, 2, 3)}
     names = dict(input_names=["lr"], output_names=["sr"], dynamic_shapes=dict(lr=free))

@@ -89,4 +89,5 @@ class Generator(nn.Module, PyTorchModelHubMixin):
 
 # %% ../nbs/04_generator.ipynb #g-old
 from . import old_names
+
 __getattr__ = old_names("generator") # names that lived here in version 0.1

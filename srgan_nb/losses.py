@@ -7,7 +7,7 @@ __all__ = ['empirical_risk', 'minimax_value', 'discriminator_loss', 'perceptual_
            'adversarial_loss', 'total_variation_loss']
 
 # %% ../nbs/00_paper.ipynb #5efa0f50
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F

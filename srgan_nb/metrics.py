@@ -98,7 +98,8 @@ def lpips(
 # %% ../nbs/03_metrics.ipynb #a5fa161b
 @lru_cache(maxsize=1)
 def _lpips_network():
-    try: from stlpips_pytorch import stlpips
+    try:
+        from stlpips_pytorch import stlpips
     except ImportError:
         message = 'the perceptual distance needs an extra: pip install "srgan-nb[perceptual]"'
         raise ValueError(message) from None

@@ -12,9 +12,9 @@ __all__ = ['CACHE', 'open_cache', 'open_store', 'move_to_device']
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Iterator
 
 import numpy as np
 import psutil

@@ -15,14 +15,13 @@ import torch
 from accelerate import Accelerator
 
 from .checkpoint import list_checkpoints
-from .config import Config, STAGES, learning_rate
+from .config import STAGES, Config, learning_rate
 from .data import PhotoStore
 from .losses import adversarial_loss, feature_loss
 from .run_folder import photos_digest
 from .vgg import VGGFeatures
 
 # %% ../nbs/10_runs.ipynb #r-checks-settings
-#| code-fold: true
 def check_settings(
     config: Config, # what is asked for
 ) -> None:
@@ -64,7 +63,6 @@ def check_request(
         raise ValueError(f"{problem}; choose a run folder outside")
 
 # %% ../nbs/10_runs.ipynb #r-checks-folder
-#| code-fold: true
 def check_folder(
     folder: Path, # the run's
     record: dict | None, # its train.json
@@ -104,6 +102,7 @@ def _check_networks(folder: Path, begun: Config, asked: Config) -> None:
     both = f"networks of {of_run}; configuration {asked.name!r} asks for {of_config}"
     raise ValueError(f"{folder} trains {both}; start a new run for those")
 
+# %% ../nbs/10_runs.ipynb #r-checks-shares
 def check_shares(
     config: Config, # its batch and accumulate
     accelerator: Accelerator, # how many processes there are
@@ -118,7 +117,6 @@ def check_shares(
         raise ValueError(f"{problem}; train without --sync-batchnorm")
 
 # %% ../nbs/10_runs.ipynb #r-checks-vgg
-#| code-fold: true
 def load_vgg(
     config: Config, # its content and phi
     stages: tuple, # those that will be run

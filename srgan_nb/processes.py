@@ -12,9 +12,9 @@ __all__ = ['stop_request', 'any_process', 'several_processes', 'is_first_process
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Callable, Iterator
 
 # %% ../nbs/10_runs.ipynb #r-stop-code
 @contextmanager
@@ -60,6 +60,7 @@ def shard(
     "A share of `items` if several processes were launched; all of them otherwise."
     if not several_processes(): return items
     from accelerate import PartialState
+
     from srgan_nb.devices import pick_device
     on_cpu = pick_device(device).type == "cpu"
     state = PartialState(cpu=on_cpu, timeout=timedelta(days=30)) # who is ready waits for the others, however long

@@ -14,10 +14,10 @@ import json
 import platform
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Callable, Iterator
 
 import accelerate
 import numpy as np
@@ -29,7 +29,7 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from .checkpoint import TrainState, checkpoint_position, list_checkpoints, load_checkpoint, save_checkpoint
-from .config import Config, STAGES
+from .config import STAGES, Config
 from .data import PhotoStore, make_pair
 from .devices import precision_name
 from .files import atomic_path, read_tensors, remove_leftovers
@@ -62,7 +62,8 @@ class Run:
     ) -> None:
         "Append one line to metrics.jsonl, and tell the tracker if there is one."
         if self.accelerator.is_main_process:
-            with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file: file.write(json.dumps(values) + "\n")
+            line = json.dumps(values) + "\n"
+            with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file: file.write(line)
         stage = values["stage"]
         # Counted through both stages, because some trackers refuse steps that begin again:
         global_step = values["step"] + (self.length("srresnet") if stage == "srgan" else 0)
@@ -172,7 +173,8 @@ def _record(run: Run) -> dict:
     device = run.accelerator.device
     gpu = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
     packages = dict(torch=torch, torchvision=torchvision, accelerate=accelerate)
-    versions = dict(python=platform.python_version()) | {name: package.__version__ for name, package in packages.items()}
+    versions = {name: package.__version__ for name, package in packages.items()}
+    versions = dict(python=platform.python_version()) | versions
     return dict(
         config=asdict(run.config), seed=run.seed,
         photos=len(run.store), photos_digest=photos_digest(run.store), skipped=run.store.skipped,
@@ -194,6 +196,7 @@ def begin_folder(
     with atomic_path(run.folder / "train.json") as temporary: temporary.write_text(record, encoding="utf-8")
     if resume: _cut_metrics(run, state)
 
+# %% ../nbs/10_runs.ipynb #r-record-readcode
 def read_record(
     run, # a run folder
 ) -> dict | None: # None if there is no run
@@ -265,8 +268,8 @@ def latest_checkpoint_hint(
 def plot_metrics(
     run, # a run folder
 ): # the matplotlib `Figure`
-    """The curves of a run: the content term (both stages); for the adversarial stage the two losses, D's probabilities and
-    the colour shift. Raises `ValueError` if there is nothing to draw."""
+    """The curves of a run: the content term (both stages); for the adversarial stage the two losses, D's probabilities
+    and the colour shift. Raises `ValueError` if there is nothing to draw."""
     import matplotlib.pyplot as plt
     lines = read_metrics(run)
     if not lines: raise ValueError(f"{run}: no metrics.jsonl, or nothing in it yet")

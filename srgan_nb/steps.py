@@ -8,9 +8,9 @@ __all__ = ['GanLoss', 'content_loss', 'gan_loss', 'discriminator_turn', 'generat
 
 # %% ../nbs/07_training.ipynb #t-exp-imports1
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Callable
 
 import torch
 from torch import Tensor, nn

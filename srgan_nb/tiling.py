@@ -10,8 +10,8 @@ __all__ = ['halo', 'render_halo', 'tiles', 'bands', 'join_bands', 'in_tiles', 't
 
 # %% ../nbs/11_inference.ipynb #i-imports2
 import math
+from collections.abc import Callable, Iterator
 from itertools import groupby, islice
-from typing import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ def halo(
 def render_halo(
     generator: Generator, # any scale
 ) -> int: # LR pixels
-    "The share of `Generator.render` in it: sub-pixel steps, each at its own resolution, and the tail."
+    "The part of the halo that `Generator.render` needs, for its sub-pixel steps and the tail."
     steps = generator.scale.bit_length() - 1
     return math.ceil(sum(1 / 2 ** step for step in range(steps)) + 4 / generator.scale)
 
@@ -37,8 +37,8 @@ def render_halo(
 def tiles(
     height: int, # of the LR picture
     width: int, # of the LR picture
-    tile: tuple, # height and width of the part each tile answers for
-    margin: int, # how much more it sees on each side, cut off at the picture's edges
+    tile: tuple, # height and width of the inner boxes
+    margin: int, # how much more a tile sees on each side, cut off at the picture's edges
 ) -> Iterator[tuple]: # inner and outer box: (top, bottom, left, right)
     "Boxes that cover the picture, row by row: inner ones without overlap, outer ones with what the network must see."
     for top in range(0, height, tile[0]):
@@ -54,11 +54,11 @@ def bands(
     network: Callable, # from `(N, C, h, w)` to `(N, 3, scale*h, scale*w)`
     lr: Tensor, # `(N, C, H, W)`
     scale: int, # of the network
-    tile: tuple, # height and width of the part each tile answers for, LR pixels
-    margin: int, # how much more it sees, LR pixels; exact from halo on
+    tile: tuple, # height and width of the inner boxes, LR pixels
+    margin: int, # how much more a tile sees on each side, LR pixels; exact from `halo` on
     together: int = 1, # tiles of equal shape that go through the network at once
 ) -> Iterator[Tensor]: # `(N, 3, scale*h, scale*W)` for each row of tiles, on the device of the network's answers
-    "Run `network` tile by tile and keep the inner box of each answer; gives the picture in bands from top to bottom."
+    "Run `network` tile by tile and keep the inner box of each answer; yields the result in bands from top to bottom."
     height, width = lr.shape[-2:]
     if height <= tile[0] and width <= tile[1]: # a single tile: nothing to cut or to copy
         yield network(lr)
@@ -72,7 +72,7 @@ def bands(
             y, x = top - scale * outer[0], left - scale * outer[2] # where the inner box begins in the answer
             band[..., left:right] = answer[..., y:y + bottom - top, x:x + right - left]
         yield band
-        del band # its memory is free for the next
+        del band # frees its memory before the next one
 
 def _answers(network: Callable, lr: Tensor, row: Iterator, together: int) -> Iterator[tuple]:
     "The boxes of a row, each with the network's answer; up to `together` tiles of one shape go through it at once."
@@ -82,22 +82,23 @@ def _answers(network: Callable, lr: Tensor, row: Iterator, together: int) -> Ite
             answers = network(torch.cat(parts)).split(len(lr))
             for (inner, outer), answer in zip(group, answers): yield inner, outer, answer
 
+# %% ../nbs/11_inference.ipynb #6c9c1ecc
 def join_bands(
-    bands: Iterator, # as `bands` gives them
+    bands: Iterator, # as `bands` yields them
 ) -> Tensor: # the whole picture
     "All bands in one tensor."
     parts = list(bands)
     return torch.cat(parts, -2) if len(parts) > 1 else parts[0]
 
 def in_tiles(
-    network: Callable, # as in bands
+    network: Callable, # as in `bands`
     lr: Tensor, # `(N, C, H, W)`
     scale: int, # of the network
-    tile: tuple, # height and width of a tile, LR pixels
-    margin: int, # how much more it sees, LR pixels
+    tile: tuple, # height and width of the inner boxes, LR pixels
+    margin: int, # how much more a tile sees on each side, LR pixels
     together: int = 1, # tiles at once
 ) -> Tensor: # `(N, 3, scale*H, scale*W)`
-    "Run `network` tile by tile; the answer is one tensor."
+    "Run `network` tile by tile; returns one tensor."
     return join_bands(bands(network, lr, scale, tile, margin, together))
 
 # %% ../nbs/11_inference.ipynb #i-shape
@@ -105,9 +106,9 @@ def tile_shape(
     height: int, # of the LR picture
     width: int, # of the LR picture
     pixels: int, # how many the network may see at once
-    margin: int, # what a tile sees beyond its own part, on each side
-) -> tuple: # height and width of a tile
-    "The largest even division whose tiles have about `pixels` pixels, margins included; the whole picture if that fits."
+    margin: int, # how much more a tile sees on each side
+) -> tuple: # height and width of a tile, without its margin
+    "The largest even division into tiles of about `pixels` pixels, margins included; the whole picture if that fits."
     if height * width <= pixels: return height, width
     side = max(math.isqrt(pixels) - 2 * margin, 16)
     def even(length): return math.ceil(length / math.ceil(length / side))

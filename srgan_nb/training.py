@@ -9,19 +9,20 @@ __all__ = ['split_batch', 'robust_update', 'sliced_srgan_step', 'make_step', 'se
 # %% ../nbs/10_runs.ipynb #r-imports1
 import math
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Callable, Iterator
 
 import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+# %% ../nbs/10_runs.ipynb #b5a89db0
 from .checkpoint import TrainState, average_tensors, list_checkpoints, new_state, start_tensors
-from .config import Config, STAGES, learning_rate
+from .config import STAGES, Config, learning_rate
 from .cuda_graph import CudaGraphStep, skip_unusable_step
 from .data import PhotoStore, draw_crops
 from .devices import keep_freed_memory, make_accelerator, pick_device, pick_precision, precision_name
@@ -31,7 +32,18 @@ from .photo_cache import move_to_device, open_store
 from .preflight import check_folder, check_request, check_shares, check_store, load_vgg
 from .processes import any_process, stop_request
 from srgan_nb.run_folder import (
-    Run, begin_folder, draw_pair, is_finished, is_published, latest_checkpoint_hint, lock_run, newest_state, publish, read_record, save_run, warn,
+    Run,
+    begin_folder,
+    draw_pair,
+    is_finished,
+    is_published,
+    latest_checkpoint_hint,
+    lock_run,
+    newest_state,
+    publish,
+    read_record,
+    save_run,
+    warn,
 )
 from .steps import discriminator_step, gan_loss, generator_turn, srgan_step, srresnet_step, update_ema
 from .utils import progress
@@ -161,16 +173,6 @@ def _crops(run: Run, step: int) -> str:
     return ", ".join(f"{store.names[photo]} at ({left}, {top})" for photo, top, left, _ in plan)
 
 # %% ../nbs/10_runs.ipynb #r-loop-code
-class _Clock:
-    "Seconds a step, over the steps since the last look."
-    def __init__(self, step: int): self.began, self.step = time.perf_counter(), step
-
-    def seconds(self, step: int) -> float:
-        now = time.perf_counter()
-        seconds = (now - self.began) / (step - self.step)
-        self.began, self.step = now, step
-        return seconds
-
 def train_stage(
     run: Run, # what stays the same
     state: TrainState, # what changes; its stage says which
@@ -203,6 +205,17 @@ def train_stage(
             if saving and (last or stopping or not in_a_row): save_run(run, state) # else weights may be spoiled
             if stopping and not last: return False
         return not (world == 1 and asked_to_stop()) # the user may have asked during the last save
+
+# %% ../nbs/10_runs.ipynb #r-loop-logcode
+class _Clock:
+    "Seconds a step, over the steps since the last look."
+    def __init__(self, step: int): self.began, self.step = time.perf_counter(), step
+
+    def seconds(self, step: int) -> float:
+        now = time.perf_counter()
+        seconds = (now - self.began) / (step - self.step)
+        self.began, self.step = now, step
+        return seconds
 
 def _log_step(run: Run, state: TrainState, rate: float, report: dict, clock: _Clock) -> dict:
     "Read the losses (here the CPU waits for the device), log them, and give them as text for the bar."
@@ -241,7 +254,7 @@ def train_stages(
 
 # %% ../nbs/10_runs.ipynb #r-recall
 def _recall(record: dict, config: Config | None, asked: dict, has_checkpoint: bool) -> tuple:
-    "What a resumed run was asked for last, unless it is asked for something else now: config, stage, init, vgg, precision."
+    "Config, stage, init, vgg and precision: what is asked for now, or else what the run was last asked for."
     config = config or Config.from_dict(record["config"])
     init = record.get("init") if has_checkpoint else asked["init"] or record.get("init")
     precision = asked["precision"] or record.get("asked_precision")
@@ -271,13 +284,13 @@ def train(
     config: Config | None, # a preset or your own; None with `resume`: as it was last started
     data, # a folder of photos, a dict name -> `Image`, or a PhotoStore
     out, # the run folder, made if need be
-    stage: str | None = None, # `srresnet`, `srgan` or `both`; None: both, or with `resume` what the run was last asked for
+    stage: str | None = None, # `srresnet`, `srgan` or `both`; None: both, or what a resumed run was last asked for
     init=None, # weights to start from: anything load_generator takes; not read if a checkpoint is resumed
-    vgg=None, # a VGG19 weights file; None: torchvision downloads if needed, or with `resume` what the run was last given
+    vgg=None, # a VGG19 weights file; None: torchvision downloads, or what a resumed run was last given
     resume: bool = False, # continue the run in `out`
     seed: int = 0, # of crops and initial weights; a resumed run keeps its own
     device: str = "auto", # `auto`, `cpu`, `cuda` or `mps`
-    precision: str | None = None, # `auto`, `fp32` or `bf16`; None: auto, or with `resume` what the run was last asked for
+    precision: str | None = None, # `auto`, `fp32` or `bf16`; None: auto, or what a resumed run was last asked for
     compile: bool = False, # compile the generator: slow to start, faster after
     strict: bool = False, # refuse to start if any photo can't be used
     cache=None, # a folder for the decoded photos, as for open_store
@@ -285,9 +298,9 @@ def train(
     track: str | None = None, # send the metrics to `tensorboard`, or another tracker Accelerate knows, as well
     on_save: Callable | None = None, # called after each save with the run folder, the stage and the step
 ) -> Path: # the run folder: checkpoints, metrics.jsonl, samples/, train.json, generator.safetensors
-    """Train SRResNet, SRGAN or one after the other. Raises, with what to do: `ValueError` for a folder that holds a run or
-    belongs to a running one, no usable photos, weights that do not fit; `FloatingPointError` as count_nonfinite_steps;
-    `OSError` for a full disk or a folder that is gone."""
+    """Train SRResNet, SRGAN or one after the other. Raises, with what to do: `ValueError` for a folder that holds a run
+    or belongs to a running one, no usable photos, weights that do not fit; `FloatingPointError` as
+    count_nonfinite_steps; `OSError` for a full disk or a folder that is gone."""
     folder, record, given = Path(out), read_record(out), init
     check_folder(folder, record, resume)
     newest = list_checkpoints(folder)[:1] # of a resumed run only
@@ -310,7 +323,8 @@ def train(
     if accelerator.device.type == "cpu": keep_freed_memory()
     if accelerator.device.type == "cuda" and store is not data: move_to_device(store, accelerator.device)
     for name, reason in store.skipped.items(): warn(accelerator, f"skipped {name}: {reason}")
-    if resume and str(given or init) != str(init): warn(accelerator, f"init {given} is not read: the run goes on from {newest[0]}")
+    if resume and str(given or init) != str(init):
+        warn(accelerator, f"init {given} is not read: the run goes on from {newest[0]}")
     asked = dict(stage=stage, init=init and str(init), vgg=vgg and str(vgg), asked_precision=precision)
     with _held(run, record), _explained(run):
         reached = newest_state(run) if resume else None
@@ -322,6 +336,7 @@ def train(
     accelerator.wait_for_everyone() # all processes find it finished
     return folder
 
+# %% ../nbs/10_runs.ipynb #9617e3b0
 @contextmanager
 def _held(run: Run, record: dict | None) -> Iterator[None]:
     "The run's folder, made if need be, and locked by the main process. `record` is what train.json said at first."
@@ -343,4 +358,5 @@ def _flat(values: dict, prefix: str = "") -> dict:
 
 # %% ../nbs/10_runs.ipynb #r-old
 from . import old_names
+
 __getattr__ = old_names("training") # names that lived here in version 0.1

@@ -68,7 +68,6 @@ def to_photo_mode(
     return image.convert(target + "A" if has_alpha else target)
 
 # %% ../nbs/01_utils.ipynb #u-exif-code
-#| code-fold: true
 _TURNS = { # EXIF's orientation -> what undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -186,7 +185,6 @@ def _cut_box(image, box: tuple | None) -> Image.Image:
     return photo.crop([round(edge) for edge in edges])
 
 # %% ../nbs/01_utils.ipynb #0e710bcd
-#| code-fold: true
 def slider(
     images: dict, # two: title -> `Image` or tensor `(3, H, W)` in [0, 1]; the first is left of the line
     alt: str, # what both show, for people who can't see them
@@ -243,4 +241,5 @@ def progress(
 
 # %% ../nbs/01_utils.ipynb #u-old
 from . import old_names
+
 __getattr__ = old_names("utils") # names that lived here in version 0.1

@@ -71,8 +71,8 @@ def load_generator(
     name, # a bundled name (`srgan`, `srresnet`), a generator file, a run folder, a `save_pretrained` folder, a hub id
     **kwargs, # for the hub client: `revision`, `token`, ...
 ) -> Generator: # in eval mode, float32, on the CPU
-    """The one way to get a generator. A bundled name wins, and needs no internet; write `./srgan` or a `Path` if you mean
-    a folder of that name. Raises `ValueError` if nothing fits the name, `OSError` if a hub id can't be fetched."""
+    """The one way to get a generator. A bundled name wins, and needs no internet; write `./srgan` or a `Path` if you
+    mean a folder of that name. Raises `ValueError` if nothing fits the name, `OSError` if a hub id can't be fetched."""
     if isinstance(name, str) and name in bundled_weights(): return _read_bundled(name)
     path = Path(name)
     if path.is_file(): return _read_generator(path)
@@ -88,7 +88,8 @@ def _check_name(name) -> None:
         raise ValueError(f"no {name!r} weights come with this version; there is: {there}")
     if path.is_dir():
         if (path / "config.json").is_file(): return
-        raise ValueError(f"{path}: a folder with neither generator.safetensors (a run) nor config.json (save_pretrained)")
+        files = "neither generator.safetensors (a run) nor config.json (save_pretrained)"
+        raise ValueError(f"{path}: a folder with {files}")
     looks_like_id = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(name))
     if not looks_like_id or path.suffix in (".safetensors", ".pt", ".pth"):
         choices = ", ".join([*bundled_weights(), "a file"])
@@ -105,7 +106,6 @@ def _from_hub(name, **kwargs) -> Generator:
         raise ValueError(f"{name}: {problem}: {error}") from None
 
 # %% ../nbs/08_checkpoints.ipynb #w-card-template
-#| code-fold: true
 MODEL_CARD = """---
 {{ card_data }}
 ---
@@ -148,16 +148,28 @@ def model_card(
     return ModelCard.from_template(data, template_str=MODEL_CARD, **about)
 
 # %% ../nbs/08_checkpoints.ipynb #w-patch-code
-def _from_pretrained(cls, name, **kwargs) -> Generator:
+def _from_pretrained(
+    cls,
+    name, # see load_generator
+    **kwargs, # for the hub client if `name` is a hub id or a saved folder
+) -> Generator: # in eval mode
     "The generator called `name`; the same as `load_generator`."
     return load_generator(name, **kwargs)
 
-def _generate_model_card(self, *args, **kwargs) -> ModelCard:
+def _generate_model_card(
+    self,
+    *args, # the mixin's
+    **kwargs, # the mixin's; `repo_id` is used
+) -> ModelCard:
     "The README.md that `save_pretrained` and `push_to_hub` write: see `model_card`."
     return model_card(self, kwargs.get("repo_id"))
 
-def _push_to_hub(self, repo_id: str, **kwargs) -> str:
-    "Upload weights, configuration and model card to `owner/name`; gives the address of the commit."
+def _push_to_hub(
+    self,
+    repo_id: str, # owner/name
+    **kwargs, # the hub client's: `private`, `token`, ...
+) -> str: # the address of the commit
+    "Upload weights, configuration and model card."
     card_options = (kwargs.pop("model_card_kwargs", None) or {}) | dict(repo_id=repo_id)
     return PyTorchModelHubMixin.push_to_hub(self, repo_id, model_card_kwargs=card_options, **kwargs)
 

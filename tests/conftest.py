@@ -14,14 +14,14 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from srgan_nb.cli import app
-from srgan_nb.data import sample_photos
-from srgan_nb.generator import Generator
-from srgan_nb.weights import load_generator, save_generator
 from srgan_nb.checkpoint import state_tensors
-from srgan_nb.config import Config, TINY
+from srgan_nb.cli import app
+from srgan_nb.config import TINY, Config
+from srgan_nb.data import sample_photos
 from srgan_nb.devices import make_accelerator
+from srgan_nb.generator import Generator
 from srgan_nb.run_folder import read_metrics
+from srgan_nb.weights import load_generator, save_generator
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / name) for name in ("tools", "benchmarks", "recipes")] # so that their tests can import them

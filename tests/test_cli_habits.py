@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from conftest import SRGAN_COMMAND
 from srgan_nb import __version__, metrics
+
+from conftest import SRGAN_COMMAND
 
 COMMANDS = ["upscale", "train", "evaluate", "plot", "compare", "export", "demo"]
 

@@ -14,12 +14,13 @@ from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngImageFile
 from safetensors.torch import save_file
 
-from conftest import CPU_FP32, SRGAN_COMMAND, red_disc
 from srgan_nb.generator import Generator
-from srgan_nb.weights import load_generator, save_generator
 from srgan_nb.inference import Upscaler
 from srgan_nb.media import upscale_video
 from srgan_nb.utils import open_photo
+from srgan_nb.weights import load_generator, save_generator
+
+from conftest import CPU_FP32, SRGAN_COMMAND, red_disc
 
 
 def assert_one_error(result, *words):

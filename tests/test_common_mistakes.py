@@ -10,20 +10,21 @@ from safetensors import safe_open
 from torch import nn
 
 import srgan_nb
-from conftest import CPU_FP32, tiny_config
+from srgan_nb.checkpoint import list_checkpoints, new_state
+from srgan_nb.config import PAPER, Stage
 from srgan_nb.data import PhotoStore, crop_batch, draw_crops, make_pair, sample_photos
 from srgan_nb.discriminator import Discriminator
 from srgan_nb.generator import Generator
-from srgan_nb.weights import load_generator, save_generator
 from srgan_nb.inference import Upscaler
 from srgan_nb.losses import pixel_loss
 from srgan_nb.metrics import lpips, luminance, psnr
-from srgan_nb.checkpoint import list_checkpoints, new_state
-from srgan_nb.config import PAPER, Stage
 from srgan_nb.steps import content_loss, gan_loss, srgan_step, update_ema
 from srgan_nb.training import train
 from srgan_nb.utils import to_8bit, to_signed, to_unit
 from srgan_nb.vgg import VGGFeatures
+from srgan_nb.weights import load_generator, save_generator
+
+from conftest import CPU_FP32, tiny_config
 
 SMALL_PAPER = replace(PAPER, n_blocks=1, channels=8, d_channels=4, phi=(2, 2))
 CONFIG = tiny_config(srresnet=Stage(3), srgan=Stage(3), batch=2, save_every=3)

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import CPU_FP32
+from srgan_nb.convert import IMAGENET, SIGNED, Range, Wrapped, convert, read_keras
 from srgan_nb.evaluation import pair_photos, score
-from srgan_nb.convert import IMAGENET, Range, SIGNED, Wrapped, convert, read_keras
-from srgan_nb.generator import Generator
 from srgan_nb.export import export_onnx
+from srgan_nb.generator import Generator
 from srgan_nb.inference import Upscaler
+
+from conftest import CPU_FP32
 
 
 @pytest.fixture

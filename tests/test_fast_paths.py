@@ -5,21 +5,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from srgan_nb.data import degrade, sample_photos
-from srgan_nb.discriminator import Discriminator
-from srgan_nb.generator import Generator
-from srgan_nb.weights import load_generator
-from srgan_nb.inference import Upscaler
-from srgan_nb.metrics import psnr
 from srgan_nb.checkpoint import new_state
 from srgan_nb.config import PAPER
-from srgan_nb.metrics import colour_shift
+from srgan_nb.data import degrade, sample_photos
+from srgan_nb.devices import pick_precision
+from srgan_nb.discriminator import Discriminator
 from srgan_nb.fast_tail import use_fast_tail
+from srgan_nb.generator import Generator
+from srgan_nb.inference import Upscaler
+from srgan_nb.metrics import colour_shift, psnr
 from srgan_nb.steps import gan_loss, srgan_step, srresnet_step
 from srgan_nb.training import robust_update
-from srgan_nb.devices import pick_precision
 from srgan_nb.utils import photo_to_tensor, to_signed
 from srgan_nb.vgg import VGGFeatures
+from srgan_nb.weights import load_generator
 
 from conftest import CPU_FP32
 from textbook import DrawnGenerator
@@ -75,6 +74,7 @@ def test_srresnet_step_has_the_textbook_gradients(batch, update):
     assert nearly_equal(gradients(state.g), gradients(textbook))
 
 
+@pytest.mark.slow
 def test_srgan_step_has_the_textbook_gradients(batch, update):
     "The textbook freezes and shares nothing: D's turn, then G's, each with its own forward pass."
     lr, hr = batch

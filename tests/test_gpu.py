@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import CPU_FP32, snapshot, tiny_config
 from srgan_nb import Upscaler, training
-from srgan_nb.data import PhotoStore, crop_batch, sample_photos
-from srgan_nb.photo_cache import move_to_device
-from srgan_nb.files import read_tensors
 from srgan_nb.checkpoint import list_checkpoints, new_state
 from srgan_nb.config import Stage
+from srgan_nb.data import PhotoStore, crop_batch, sample_photos
 from srgan_nb.devices import make_accelerator
+from srgan_nb.files import read_tensors
+from srgan_nb.photo_cache import move_to_device
 from srgan_nb.run_folder import Run, draw_pair, read_record
 from srgan_nb.training import make_step, set_rates, train
+
+from conftest import CPU_FP32, snapshot, tiny_config
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

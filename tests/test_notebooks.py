@@ -16,9 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conftest import ROOT
 from srgan_nb.checkpoint import list_checkpoints
 from srgan_nb.run_folder import read_metrics
+
+from conftest import ROOT
 
 TUTORIAL = "nbs/tutorials/your_photos.ipynb"
 LAB_COMMAND = f".venv/bin/jupyter lab {TUTORIAL}" # as CONTRIBUTING and the notebook write it

@@ -14,13 +14,14 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from conftest import CPU_FP32, metrics_without_times, same_tensors, tiny_config
-from srgan_nb.data import sample_photos
-from srgan_nb.files import read_tensors
 from srgan_nb.checkpoint import list_checkpoints
 from srgan_nb.config import Stage
+from srgan_nb.data import sample_photos
+from srgan_nb.files import read_tensors
 from srgan_nb.run_folder import read_metrics, read_record
 from srgan_nb.training import train
+
+from conftest import CPU_FP32, metrics_without_times, same_tensors, tiny_config
 
 pytestmark = pytest.mark.slow
 

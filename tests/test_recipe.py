@@ -9,26 +9,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from check_photos import copies
 from PIL import Image
 
-from conftest import CPU_FP32, ROOT, tiny_config
+from srgan_nb.config import Stage
 from srgan_nb.data import PhotoStore, degrade, make_pair, sample_photos
 from srgan_nb.generator import Generator
-from srgan_nb.weights import load_generator, save_generator
 from srgan_nb.inference import Upscaler
-from srgan_nb.config import Stage
 from srgan_nb.training import train
+from srgan_nb.weights import load_generator, save_generator
 
 import release
-from check_photos import copies
-from finish import anchor, go_beyond, pairs_of
+from conftest import CPU_FP32, ROOT, tiny_config
+from finish import extrapolate_weights, pairs_of, recalibrate_batchnorm
 from ship import credits, sum_hours
-
 
 # Crops
 
 def test_augmented_crops_are_a_function_of_seed_and_step():
-    store = release.Wider(sample_photos(), 96)
+    store = release.AugmentedStore(sample_photos(), 96)
     crops, lr = store.draw(8, seed=3, step=5)
     assert crops.shape == (8, 3, 96, 96)
     assert crops.dtype == torch.uint8
@@ -42,7 +41,7 @@ def test_shrunk_crops_equal_crops_of_a_smaller_photo():
     def crops(side):
         return PhotoStore(sample_photos(), side).draw(4, 3, 5)[0]
 
-    store = release.Wider(sample_photos(), 96)
+    store = release.AugmentedStore(sample_photos(), 96)
     assert torch.equal(store.shrunk(4, 3, 5, 1., 0.), crops(96))
     # ours is rounded and clamped once, not after each axis
     smaller = 255 * degrade(crops(192), 2)
@@ -53,7 +52,7 @@ def test_shrunk_crops_equal_crops_of_a_smaller_photo():
 
 def test_half_the_crops_are_negatives():
     white = Image.new("RGB", (400, 300), "white")
-    crops, _ = release.Wider({"white": white}, 96).draw(64, 3, 5)
+    crops, _ = release.AugmentedStore({"white": white}, 96).draw(64, 3, 5)
     assert set(crops.unique().tolist()) == {0, 255} # turned crops show nothing from outside the photo
     assert 20 <= (crops[:, 0, 0, 0] == 0).sum() <= 44
 
@@ -75,12 +74,12 @@ def test_a_teachers_targets_are_its_self_ensemble(tmp_path):
     "In 64 steps the store hands out eight times as many crops as a step needs, each in all eight orientations."
     g = Generator(n_blocks=1, channels=4)
     save_generator(g, tmp_path / "generator.safetensors")
-    store = release.Taught(sample_photos(), 48, tmp_path)
+    store = release.DistilledStore(sample_photos(), 48, tmp_path)
     srs, lrs = map(torch.cat, zip(*(store.draw(2, 3, step) for step in range(64, 128))))
     assert srs.dtype == torch.uint8
     expected = Upscaler(g, precision="fp32", ensemble=True).upscale(lrs)
     assert (expected.int() - srs.int()).abs().max() <= 1 # the floats are added in another order
-    crops = release.Wider(sample_photos(), 48).draw(16, 3, 1)[0]
+    crops = release.AugmentedStore(sample_photos(), 48).draw(16, 3, 1)[0]
     lr = (255 * make_pair(crops)[0]).round().byte()
     assert sorted(x.numpy().tobytes() for x in lrs) == sorted(x.numpy().tobytes() for x in all_orientations(lr))
 
@@ -93,7 +92,7 @@ def test_student_and_teacher_are_averaged_once(tmp_path):
         save_generator(g, tmp_path / name)
     # calling the recipe a second time changes nothing
     for _ in range(2):
-        release.meet(tmp_path, 7, tmp_path / "teacher.safetensors")
+        release.average_with_teacher(tmp_path, 7, tmp_path / "teacher.safetensors")
     student, teacher = (g.parameters() for g in generators)
     for average, a, b in zip(load_generator(tmp_path).parameters(), student, teacher):
         torch.testing.assert_close(average, (a + b) / 2)
@@ -102,7 +101,7 @@ def test_student_and_teacher_are_averaged_once(tmp_path):
 def test_extrapolation_continues_in_the_same_direction():
     start, generator = Generator(n_blocks=1, channels=4), Generator(n_blocks=1, channels=4)
     changes = [p - p_start for p, p_start in zip(generator.parameters(), start.parameters())]
-    go_beyond(generator, start, 0.5)
+    extrapolate_weights(generator, start, 0.5)
     for p, p_start, change in zip(generator.parameters(), start.parameters(), changes):
         torch.testing.assert_close(p - p_start, 1.5 * change)
 
@@ -117,7 +116,7 @@ def test_a_network_with_recalibrated_batchnorm_computes_the_same(tmp_path):
             layer.running_var.uniform_(1, 9)
             layer.weight.data.uniform_(0.5, 2)
     save_generator(g, tmp_path / "generator.safetensors", stage="srresnet", step=7)
-    anchor(tmp_path, sample_photos())
+    recalibrate_batchnorm(tmp_path, sample_photos())
     recalibrated = load_generator(tmp_path)
     lr = torch.cat([lr for lr, _ in pairs_of(sample_photos(), 96, 16, 2)])
     torch.testing.assert_close(recalibrated.eval()(lr), g.eval()(lr), atol=1e-4, rtol=1e-4)

@@ -28,21 +28,22 @@ from hypothesis import given, settings
 from PIL import Image, ImageCms
 
 from srgan_nb import steps, training
-from conftest import CPU_FP32, ROOT, SRGAN_COMMAND, metrics_without_times, same_tensors, snapshot, tiny_config
+from srgan_nb.checkpoint import list_checkpoints, load_checkpoint, new_state
+from srgan_nb.config import TINY, Config, Stage
 from srgan_nb.data import PhotoStore, crop_to_multiple, degrade, sample_photos
+from srgan_nb.devices import make_accelerator
 from srgan_nb.files import read_tensors
 from srgan_nb.generator import Generator
-from srgan_nb.weights import load_generator, save_generator
 from srgan_nb.inference import Upscaler
 from srgan_nb.media import upscale_file
 from srgan_nb.metrics import psnr, ssim
-from srgan_nb.checkpoint import list_checkpoints, load_checkpoint, new_state
-from srgan_nb.config import Config, Stage, TINY
-from srgan_nb.devices import make_accelerator
 from srgan_nb.photo_cache import open_store
 from srgan_nb.run_folder import Run, begin_folder, draw_pair, read_metrics, read_record
 from srgan_nb.training import train
 from srgan_nb.utils import open_photo
+from srgan_nb.weights import load_generator, save_generator
+
+from conftest import CPU_FP32, ROOT, SRGAN_COMMAND, metrics_without_times, same_tensors, snapshot, tiny_config
 
 LONG = os.environ.get("SRGAN_LONG")
 only_in_the_long_part = pytest.mark.skipif(not LONG, reason="the long part: set SRGAN_LONG")

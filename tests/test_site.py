@@ -10,8 +10,8 @@ import sys
 import pytest
 from bs4 import BeautifulSoup
 
-from conftest import PAGES, ROOT
 from check_site import check_citations, check_labels, check_settings, problems
+from conftest import PAGES, ROOT
 
 
 def read(path):

@@ -13,13 +13,14 @@ import torch
 from accelerate.state import GradientState
 
 from srgan_nb import checkpoint, preflight, processes, run_folder, training
-from conftest import CPU_FP32, SRGAN_COMMAND, metrics_without_times, same_tensors, tiny_config
-from srgan_nb.data import PhotoStore, make_pair, sample_photos
-from srgan_nb.files import read_tensors
 from srgan_nb.checkpoint import list_checkpoints, new_state, save_weights_only
 from srgan_nb.config import Config, Stage
+from srgan_nb.data import PhotoStore, make_pair, sample_photos
+from srgan_nb.files import read_tensors
 from srgan_nb.run_folder import is_finished, read_metrics, read_record
 from srgan_nb.training import train
+
+from conftest import CPU_FP32, SRGAN_COMMAND, metrics_without_times, same_tensors, tiny_config
 
 CONFIG = tiny_config(srresnet=Stage(8), srgan=Stage(8), save_every=2)
 
@@ -381,6 +382,7 @@ def test_a_signal_finishes_the_step_and_writes_a_checkpoint(photos, tmp_path, na
 
 # The demo
 
+@pytest.mark.slow
 def test_demo_upscales_and_trains(srgan, tmp_path, monkeypatch):
     monkeypatch.setattr("srgan_nb.config.TINY", replace(CONFIG, crop=48))
     # a second demo leaves the first one's run alone

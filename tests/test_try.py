@@ -12,12 +12,13 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from conftest import CPU_FP32, HAS_RUNTIME, needs_chromium, red_disc, with_long_timeout
-from headless import CHROMIUM, FLAGS, WATCH
 from srgan_nb import Generator, Upscaler
 from srgan_nb.data import sample_photos
 from srgan_nb.tiling import halo, render_halo, tile_shape, tiles
 from srgan_nb.utils import enlarge, open_photo, photo_to_tensor, to_8bit
+
+from conftest import CPU_FP32, HAS_RUNTIME, needs_chromium, red_disc, with_long_timeout
+from headless import CHROMIUM, FLAGS, WATCH
 
 NO_RUNTIME = (
     "SRGAN_NODE_MODULES does not name a folder with the pinned onnxruntime-web (python tools/try_assets.py --package)"

@@ -6,10 +6,11 @@ import os
 import pytest
 import torch
 
-from conftest import CPU_FP32, ROOT
 from srgan_nb.evaluation import pair_photos, score
-from srgan_nb.weights import BUNDLED, bundled_weights, load_generator
 from srgan_nb.inference import Upscaler
+from srgan_nb.weights import BUNDLED, bundled_weights, load_generator
+
+from conftest import CPU_FP32, ROOT
 
 
 def card(name):

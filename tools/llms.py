@@ -12,9 +12,8 @@ from pathlib import Path
 
 import nbformat
 import yaml
-from bs4 import BeautifulSoup
-
 from as_markdown import as_markdown, has_picture, option, prepare
+from bs4 import BeautifulSoup
 
 RAW_HTML = re.compile(r"^```\{=html\}\n(.*?)^```$", re.M | re.S)
 

@@ -2,10 +2,9 @@
 
     python tools/reading_time.py
 
-A reader manages 200 words or 15 lines of code a minute. Times are rounded up to 5 minutes.
+A reader manages 200 words or 15 lines of code a minute. Times are rounded to 5 minutes.
 """
 import json
-import math
 import re
 
 from set_addresses import ROOT, notebooks
@@ -14,16 +13,16 @@ SENTENCE = re.compile(r"Reading time about \d+ minutes")
 
 
 def minutes(path) -> int:
-    "The reading time of a notebook; hidden and folded cells, saved outputs and folded solutions count nothing."
+    "A notebook's reading time. Hidden or folded cells, those the site leaves out, and folded solutions don't count."
     words = lines = 0
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             prose = re.sub(r"<details>.*?</details>|```.*?```|\]\([^)]*\)", " ", source, flags=re.S)
             words += len(prose.split())
-        elif not re.search(r"^#\|\s*(hide|eval: false|code-fold: true)", source, re.M):
+        elif not re.search(r"^#\|\s*(hide|eval: false|code-fold: true|export(?!s))", source, re.M):
             lines += sum(bool(line.strip()) and not line.startswith("#|") for line in source.splitlines())
-    return 5 * math.ceil((words / 200 + lines / 15) / 5)
+    return 5 * max(round((words / 200 + lines / 15) / 5), 1)
 
 
 def main():

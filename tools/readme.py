@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import nbformat
-
 from as_markdown import HIDDEN, as_markdown, option, prepare
 
 ROOT = Path(__file__).parent.parent

@@ -19,10 +19,10 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from srgan_nb.evaluation import evaluate_folder
 from srgan_nb.data import find_photos
-from srgan_nb.weights import BUNDLED, load_generator, save_generator
+from srgan_nb.evaluation import evaluate_folder
 from srgan_nb.run_folder import read_metrics, read_record
+from srgan_nb.weights import BUNDLED, load_generator, save_generator
 
 LICENCE = "CC-BY-SA-4.0"
 FIGURES_ARE = (

@@ -92,6 +92,7 @@ def put_network(name: str, folder: Path) -> None:
     So the browser can work as `Upscaler` does: compute the features in large tiles, then render the picture in strips.
     """
     from onnx.utils import extract_model
+
     from srgan_nb import Generator
     from srgan_nb.export import export_onnx
     folder.mkdir(parents=True, exist_ok=True)
