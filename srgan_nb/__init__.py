@@ -1,45 +1,47 @@
-"SRGAN (Ledig et al., CVPR 2017), grown from notebooks. Names load on first use, so that `srgan --help` imports no torch."
+"SRGAN (Ledig et al., CVPR 2017), grown from notebooks. Names load on first use, so `srgan --help` imports no torch."
 __version__ = "0.2.0"
 
 _HOME = dict(Generator="weights", Discriminator="discriminator", VGGFeatures="vgg", Upscaler="inference")
 __all__ = list(_HOME)
 
-# What version 0.1 called otherwise, or kept in another module: old module -> old name -> new module and name.
+# Where names of version 0.1 are now: old module -> new module -> names, `old=new` if the name has changed.
 _MOVED = {
     "utils": {
-        "pick_device": "devices", "cpu_name": "devices", "pick_precision": "devices", "atomic_path": "files",
-        "gains_by_bf16": "devices.bf16_is_faster", "c_function": "devices.glibc_function",
-        "as_floats": "utils.require_float", "sweep": "files.remove_leftovers",
+        "devices": "pick_device cpu_name pick_precision gains_by_bf16=bf16_is_faster c_function=glibc_function",
+        "files": "atomic_path sweep=remove_leftovers",
+        "utils": "as_floats=require_float",
     },
-    "data": {"lay_on_device": "photo_cache.move_to_device", "CACHE": "photo_cache"},
+    "data": {
+        "photo_cache": "lay_on_device=move_to_device CACHE",
+    },
     "generator": {
-        "TailConv": "fast_tail", "checksum": "files", "write_tensors": "files", "read_tensors": "files",
-        "tensors_under": "files", "save_generator": "weights", "load_generator": "weights", "model_card": "weights",
-        "bundled_weights": "weights", "BUNDLED": "weights", "MODEL_CARD": "weights",
+        "fast_tail": "TailConv",
+        "files": "checksum write_tensors read_tensors tensors_under",
+        "weights": "save_generator load_generator model_card bundled_weights BUNDLED MODEL_CARD",
     },
     "training": {
-        "Stage": "config", "Config": "config", "learning_rate": "config", "PAPER": "config", "BLOG": "config",
-        "TINY": "config", "PRESETS": "config", "STAGES": "config", "content_loss": "steps", "update_ema": "steps",
-        "srresnet_step": "steps", "srgan_step": "steps", "colour_shift": "metrics", "make_accelerator": "devices",
-        "precision_name": "devices", "keep_freed_memory": "devices", "TrainState": "checkpoint",
-        "new_state": "checkpoint", "state_tensors": "checkpoint", "load_state_tensors": "checkpoint",
-        "save_checkpoint": "checkpoint", "load_checkpoint": "checkpoint", "Run": "run_folder", "warn": "run_folder",
-        "draw_pair": "run_folder", "read_metrics": "run_folder", "read_record": "run_folder",
-        "is_finished": "run_folder", "plot_metrics": "run_folder", "stop_request": "processes",
-        "checkpoints": "checkpoint.list_checkpoints", "save_slim": "checkpoint.save_weights_only",
-        "claim": "run_folder.lock_run", "in_slices": "training.split_batch", "run_stage": "training.train_stage",
-        "run_stages": "training.train_stages", "count_unusable": "training.count_nonfinite_steps",
-        "keep_statistics": "cuda_graph.skip_unusable_step", "Replayed": "cuda_graph.CudaGraphStep",
+        "config": "Stage Config learning_rate PAPER BLOG TINY PRESETS STAGES",
+        "steps": "content_loss update_ema srresnet_step srgan_step",
+        "metrics": "colour_shift",
+        "devices": "make_accelerator precision_name keep_freed_memory",
+        "checkpoint": "TrainState new_state state_tensors load_state_tensors save_checkpoint load_checkpoint "
+            "checkpoints=list_checkpoints save_slim=save_weights_only",
+        "run_folder": "Run warn draw_pair read_metrics read_record is_finished plot_metrics claim=lock_run",
+        "processes": "stop_request",
+        "training": "in_slices=split_batch run_stage=train_stage run_stages=train_stages "
+            "count_unusable=count_nonfinite_steps",
+        "cuda_graph": "keep_statistics=skip_unusable_step Replayed=CudaGraphStep",
     },
     "inference": {
-        "halo": "tiling", "render_halo": "tiling", "tiles": "tiling", "bands": "tiling", "in_tiles": "tiling",
-        "tile_shape": "tiling", "upscale_file": "media", "upscale_video": "media", "VIDEO_SUFFIXES": "media",
-        "export_onnx": "export", "PIXELS": "inference.FEATURE_PIXELS", "STRIP": "inference.RENDER_PIXELS",
+        "tiling": "halo render_halo tiles bands in_tiles tile_shape",
+        "media": "upscale_file upscale_video VIDEO_SUFFIXES",
+        "export": "export_onnx",
+        "inference": "PIXELS=FEATURE_PIXELS STRIP=RENDER_PIXELS",
     },
     "cli": {
-        "pair_photos": "evaluation", "score": "evaluation", "evaluate_folder": "evaluation",
-        "my_part": "processes.shard", "together": "processes.gather_all", "leave": "processes.finish_together",
-        "places_of": "cli.expand_paths",
+        "evaluation": "pair_photos score evaluate_folder",
+        "processes": "my_part=shard together=gather_all leave=finish_together",
+        "cli": "places_of=expand_paths",
     },
 }
 
@@ -56,19 +58,27 @@ def __dir__():
     return sorted([*globals(), *__all__])
 
 
+def old_home(module, name):
+    "Where a name of version 0.1 is now: module and name. Raises `AttributeError` if there was none."
+    for home, names in _MOVED[module].items():
+        for item in names.split():
+            old, _, new = item.partition("=")
+            if old == name:
+                return home, new or old
+    raise AttributeError(f"module 'srgan_nb.{module}' has no attribute {name!r}")
+
+
 def old_names(module):
     "The `__getattr__` of a module: names that moved are found where they are now; renamed ones with a warning."
 
     def __getattr__(name):
-        if name not in _MOVED[module]:
-            raise AttributeError(f"module 'srgan_nb.{module}' has no attribute {name!r}")
         from importlib import import_module
         from warnings import warn
 
-        home, _, new_name = _MOVED[module][name].partition(".")
-        if new_name:
+        home, new_name = old_home(module, name)
+        if new_name != name:
             message = f"srgan_nb.{module}.{name} is now srgan_nb.{home}.{new_name}"
             warn(message, DeprecationWarning, stacklevel=2)
-        return getattr(import_module(f".{home}", __name__), new_name or name)
+        return getattr(import_module(f".{home}", __name__), new_name)
 
     return __getattr__

@@ -144,7 +144,7 @@ def _stack(crops: list) -> Tensor:
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
 def cut_crops(
-    store: "PhotoStore", # the photos
+    store, # the photos
     plan: np.ndarray, # `(n, 4)`, as draw_crops gives it
 ) -> Tensor: # `(n, 3, crop, crop)`, uint8, channels_last
     "The crops of a plan, cut out of the arrays in memory."

@@ -281,7 +281,7 @@ def test_weights_with_nan_are_refused(tmp_path):
     generator = Generator(1, 4)
     torch.nn.init.constant_(generator.tail.bias, float("nan"))
     save_generator(generator, tmp_path / "nan.safetensors")
-    with pytest.raises(ValueError, match="no numbers"):
+    with pytest.raises(ValueError, match="NaN or infinite"):
         load_generator(tmp_path / "nan.safetensors")
 
 
