@@ -14,8 +14,8 @@ from set_addresses import notebooks
 
 NOTEBOOKS = notebooks(ROOT / "nbs")
 MODULES = [path.stem for path in sorted((ROOT / "srgan_nb").glob("*.py")) if not path.stem.startswith("_")]
-# the description of a parameter, of a field, or of what is returned
-DOCMENT = re.compile(r"\s+\**\w+.*, # |\s+\w+: [\w\[\]. |]+( = [^#]+)? # |\) -> .*: # ")
+# the description of a parameter, of a field, of what is returned, or of an option of the command
+DOCMENT = re.compile(r"\s+\**\w+.*, # |\s+\w+: [\w\[\]. |]+( = [^#]+)? # |\) -> .*: # |\s+\w+: Annotated\[")
 
 
 def read_module(module):
