@@ -196,7 +196,7 @@ def _upscaler(weights: str, scale: int | None = None, **options):
     "torchrun --nproc_per_node 4 -m srgan_nb.cli upscale trip/ -o large/")
 def upscale(
     photo: Annotated[list[Path], Argument(help="Photos, clips, folders of photos, patterns; - is stdin.")],
-    out: Annotated[str, Option("--out", "-o", help="A file for one photo; a folder, which is made; - is stdout.")],
+    out: Annotated[str, Option("--out", "-o", help="A file for one photo, or a folder, made if missing; - is stdout.")],
     weights: Weights = "srgan",
     scale: Annotated[int | None, Option(help="Check that the weights enlarge this many times.")] = None,
     tile: Annotated[int | None, Option(min=1, help="Side of the tiles a large photo is cut into, in pixels.")] = None,
@@ -453,7 +453,8 @@ def _demo_train(photos: dict, out: Path) -> None:
     if not run_folder.is_finished(run): raise typer.Exit(1) # it was asked to stop, and has printed that
     curve = out / "curve.png"
     _save_figure(run_folder.plot_metrics(run), curve)
-    first, *_, last = run_folder.read_metrics(run)
+    rows = run_folder.read_metrics(run)
+    first, last = rows[0], rows[-1]
     losses = f"content loss {first['content']:.4f} at step {first['step']}, {last['content']:.4f} at the end"
     typer.echo(f"{losses}; its curve: {curve}")
 

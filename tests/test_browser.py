@@ -145,7 +145,7 @@ def test_slider_moves_by_touch(browser, address, name):
 # the preview's search box, or Quarto's
 SEARCH_BOX = "input[type=search], #quarto-search input, .aa-Input"
 UPSCALER_LINKS = """[...document.querySelectorAll('a')].filter(link =>
-    link.offsetParent && /08_inference/.test(link.href) && /Upscaler/i.test(link.textContent)).length"""
+    link.offsetParent && /11_inference/.test(link.href) && /Upscaler/i.test(link.textContent)).length"""
 
 
 def test_search_finds_a_class(page, address):
