@@ -64,7 +64,7 @@ def calibrate(generator: Generator, pairs) -> torch.Tensor:
 
 @torch.no_grad()
 def recalibrate_batchnorm(run: Path, photos) -> None:
-    """Give each BatchNorm of a run's generator the statistics of its own inputs, and keep what the network computes.
+    """Give each BatchNorm of a run's generator the statistics of its present inputs, and keep the network's output.
 
     After training with BatchNorm fixed, the statistics are those of older weights: in training mode the network would
     compute something else. New weights and biases make up for the new statistics, so that in evaluation mode it
