@@ -22,7 +22,7 @@ export:
 # run all notebooks and all tests
 test:
     nbdev_test
-    pytest -q tests
+    pytest -q -n 2 tests
 
 # run the quick tests only
 quick:
