@@ -26,20 +26,21 @@ def check_settings(
     config: Config, # what is asked for
 ) -> None:
     "Raises `ValueError` for settings that cannot work."
-    if config.scale not in (2, 4, 8): raise ValueError(f"a scale of {config.scale}: give 2, 4 or 8")
-    if config.crop % config.scale:
-        raise ValueError(f"a crop of {config.crop} is not a multiple of {config.scale}")
-    counts = ("batch", "accumulate", "log_every", "save_every", "channels", "d_channels")
-    counts = {name: getattr(config, name) for name in counts}
-    if min(counts.values()) < 1: raise ValueError(f"{counts}: give at least 1 of each")
-    if not (0 <= config.beta1 < 1 and 0 <= config.ema <= 1):
-        raise ValueError(f"beta1 {config.beta1}, ema {config.ema}: beta1 must be in [0, 1), ema in [0, 1]")
+    crop, scale = config.crop, config.scale
+    if scale not in (2, 4, 8): raise ValueError(f"a scale of {scale}: give 2, 4 or 8")
+    if crop % scale: raise ValueError(f"a crop of {crop} is not a multiple of {scale}")
+    for name in ("batch", "accumulate", "log_every", "save_every", "channels", "d_channels"):
+        count = getattr(config, name)
+        if count < 1: raise ValueError(f"{name} {count}: give at least 1")
+    if not 0 <= config.beta1 < 1: raise ValueError(f"beta1 {config.beta1}: give one in [0, 1)")
+    if not 0 <= config.ema <= 1: raise ValueError(f"ema {config.ema}: give one in [0, 1]")
     if config.content not in ("vgg", "pixel"): raise ValueError(f"content {config.content!r} is not one of vgg, pixel")
     zero = torch.zeros(1)
     feature_loss(zero, zero, config.content_kind) # raises for an unknown kind
     adversarial_loss(zero, config.adversarial)
     for stage in (config.srresnet, config.srgan):
-        if min(stage.steps, stage.epochs, stage.rate) < 0:
+        least = min(stage.steps, stage.epochs, stage.rate)
+        if least < 0:
             raise ValueError(f"{stage}: steps, epochs and rate must not be negative")
         learning_rate(stage, 0, 1) # raises for an unknown schedule
 
@@ -51,14 +52,17 @@ def check_request(
     folder: Path, # the run's
 ) -> None:
     "Raises `ValueError` for a request that cannot be met, before anything is decoded."
-    if stage not in (*STAGES, "both"): raise ValueError(f"stage {stage!r} is not one of {', '.join(STAGES)}, both")
+    stages = (*STAGES, "both")
+    if stage not in stages: raise ValueError(f"stage {stage!r} is not one of {', '.join(stages)}")
     if not config: raise ValueError("give a configuration; only a resumed run has one")
     check_settings(config)
     if not 0 <= seed < 2**63: raise ValueError(f"a seed of {seed}: give one from 0 to 2**63 - 1")
     if stage != "srresnet" and config.crop < 16:
-        advice = "give more, or train --stage srresnet only"
+        advice = "give more, or --stage srresnet"
         raise ValueError(f"a crop of {config.crop}: D needs at least 16 pixels; {advice}")
-    if isinstance(data, (str, Path)) and folder.resolve().is_relative_to(Path(data).resolve()):
+    if not isinstance(data, (str, Path)): return
+    photos = Path(data).resolve()
+    if folder.resolve().is_relative_to(photos):
         problem = f"{folder} is inside the photos' folder {data}, so its sample pictures would become photos"
         raise ValueError(f"{problem}; choose a run folder outside")
 
@@ -69,12 +73,13 @@ def check_folder(
     resume: bool, # whether a run is to go on there
 ) -> None:
     "Raises `ValueError` if the folder holds a run and none is to go on, or the other way round."
-    if record and not resume:
-        raise ValueError(f"{folder} holds a run already: continue it with --resume, or choose another folder")
-    if resume and not record: raise ValueError(f"{folder} holds no run to resume (no train.json)")
-    if not resume and list_checkpoints(folder):
-        problem = "holds checkpoints of a run whose train.json is gone"
-        raise ValueError(f"{folder} {problem}; move them away, or choose another folder")
+    if resume:
+        if record: return
+        raise ValueError(f"{folder} holds no run to resume (no train.json)")
+    if record: raise ValueError(f"{folder} holds a run already: continue it with --resume, or choose another folder")
+    if list_checkpoints(folder):
+        problem = "holds checkpoints, but train.json is gone"
+        raise ValueError(f"{folder} {problem}; choose another folder")
 
 def check_store(
     store: PhotoStore, # the photos
@@ -84,22 +89,26 @@ def check_store(
 ) -> None:
     "Raises `ValueError` for photos that don't fit the configuration, or aren't those the run began with."
     if store.crop != config.crop:
-        both = f"crops of {store.crop}, configuration {config.name!r} wants {config.crop}"
-        raise ValueError(f"the PhotoStore was made for {both}; make both the same")
-    if store.lr_pixels is not None and store.scale != config.scale:
-        both = f"a scale of {store.scale}, configuration {config.name!r} wants {config.scale}"
-        raise ValueError(f"the PhotoStore has LR for {both}; make both the same")
+        both = f"crops of {store.crop}, but {config.name!r} wants {config.crop}"
+        raise ValueError(f"the PhotoStore has {both}")
+    has_lr = store.lr_pixels is not None
+    if has_lr and store.scale != config.scale:
+        both = f"a scale of {store.scale}, but {config.name!r} wants {config.scale}"
+        raise ValueError(f"the PhotoStore has LR for {both}")
     if not record: return
-    _check_networks(folder, Config.from_dict(record["config"]), config)
+    begun = Config.from_dict(record["config"])
+    _check_networks(folder, begun, config)
     if record["photos_digest"] != photos_digest(store):
-        problem = f"{folder} was begun with other photos ({record['photos']})"
-        hint = "or with LR versions where there were none, or the other way round"
-        raise ValueError(f"{problem}; {hint}; to go on with these, start a new run with --init {folder}")
+        problem = f"was begun with other photos ({record['photos']}) or LR versions"
+        raise ValueError(f"{folder} {problem}; for these, start a new run with --init {folder}")
+
+def _sizes(config: Config) -> dict:
+    return config.architecture | dict(d_channels=config.d_channels)
 
 def _check_networks(folder: Path, begun: Config, asked: Config) -> None:
-    of_run, of_config = (config.architecture | dict(d_channels=config.d_channels) for config in (begun, asked))
-    if of_run == of_config: return
-    both = f"networks of {of_run}; configuration {asked.name!r} asks for {of_config}"
+    trained, wanted = _sizes(begun), _sizes(asked)
+    if trained == wanted: return
+    both = f"networks of {trained}; {asked.name!r} asks for {wanted}"
     raise ValueError(f"{folder} trains {both}; start a new run for those")
 
 # %% ../nbs/10_runs.ipynb #r-checks-shares
@@ -108,12 +117,15 @@ def check_shares(
     accelerator: Accelerator, # how many processes there are
 ) -> None:
     "Raises `ValueError` if the batch can't be cut evenly, or BatchNorm can't be synchronised."
-    world, slices = accelerator.num_processes, config.accumulate
-    if config.batch % (world * slices):
+    world = accelerator.num_processes
+    slices = config.accumulate
+    parts = world * slices
+    if config.batch % parts:
         problem = f"a batch of {config.batch} cannot be cut into {slices} slices for each of {world} processes"
-        raise ValueError(f"{problem}; choose a multiple of {world * slices}")
-    if config.sync_batchnorm and world > 1 and accelerator.device.type != "cuda":
-        problem = f"PyTorch synchronises BatchNorm on CUDA devices only, not on {accelerator.device.type}"
+        raise ValueError(f"{problem}; choose a multiple of {parts}")
+    synchronised = config.sync_batchnorm and world > 1
+    if synchronised and accelerator.device.type != "cuda":
+        problem = "PyTorch synchronises BatchNorm on CUDA devices only"
         raise ValueError(f"{problem}; train without --sync-batchnorm")
 
 # %% ../nbs/10_runs.ipynb #r-checks-vgg
@@ -124,11 +136,13 @@ def load_vgg(
     accelerator: Accelerator, # device and precision
 ) -> VGGFeatures | None: # None if no stage needs it
     "VGG if a stage needs it, in the accelerator's precision. Raises `ValueError` if its weights can't be had."
-    if config.content != "vgg" or "srgan" not in stages: return None
+    needed = config.content == "vgg" and "srgan" in stages
+    if not needed: return None
+    weights = weights or "imagenet"
     try:
-        vgg = VGGFeatures(*config.phi, weights=weights or "imagenet")
+        vgg = VGGFeatures(*config.phi, weights=weights)
     except (OSError, RuntimeError) as error:
-        problem = f"the content loss needs VGG19's weights, and they cannot be had ({error})"
+        problem = f"the content loss needs VGG19 ({error})"
         raise ValueError(f"{problem}; give a file with --vgg") from None
     vgg = vgg.to(accelerator.device, memory_format=torch.channels_last)
     return accelerator.prepare_model(vgg, evaluation_mode=True)

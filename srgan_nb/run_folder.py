@@ -170,17 +170,17 @@ def photos_digest(
 
 def _record(run: Run) -> dict:
     "What train.json says of a run."
-    device = run.accelerator.device
-    gpu = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
-    packages = dict(torch=torch, torchvision=torchvision, accelerate=accelerate)
-    versions = {name: package.__version__ for name, package in packages.items()}
-    versions = dict(python=platform.python_version()) | versions
-    return dict(
-        config=asdict(run.config), seed=run.seed,
-        photos=len(run.store), photos_digest=photos_digest(run.store), skipped=run.store.skipped,
-        device=f"{device}{gpu}", precision=precision_name(run.accelerator), processes=run.accelerator.num_processes,
-        compile=run.compile, threads=torch.get_num_threads(), machine=platform.platform(),
-        started=time.strftime("%Y-%m-%d %H:%M:%S"), versions=versions)
+    store, accelerator = run.store, run.accelerator
+    device = str(accelerator.device)
+    if accelerator.device.type == "cuda": device += f" ({torch.cuda.get_device_name(accelerator.device)})"
+    versions = dict(python=platform.python_version())
+    for package in (torch, torchvision, accelerate): versions[package.__name__] = package.__version__
+    record = dict(config=asdict(run.config), seed=run.seed)
+    record |= dict(photos=len(store), photos_digest=photos_digest(store), skipped=store.skipped)
+    record |= dict(device=device, precision=precision_name(accelerator), processes=accelerator.num_processes)
+    record |= dict(compile=run.compile, threads=torch.get_num_threads(), machine=platform.platform())
+    record |= dict(started=time.strftime("%Y-%m-%d %H:%M:%S"), versions=versions)
+    return record
 
 def begin_folder(
     run: Run, # whose folder to prepare
@@ -192,6 +192,7 @@ def begin_folder(
     samples = run.folder / "samples"
     samples.mkdir(exist_ok=True)
     for folder in (run.folder, samples): remove_leftovers(folder)
+    asked = {name: value and str(value) for name, value in asked.items()} # paths as text
     record = json.dumps(_record(run) | asked, indent=1)
     with atomic_path(run.folder / "train.json") as temporary: temporary.write_text(record, encoding="utf-8")
     if resume: _cut_metrics(run, state)
@@ -214,11 +215,12 @@ def is_finished(
 ) -> bool: # False if the run was stopped on the way
     "Whether the last stage that was asked for has all its steps."
     record, newest = read_record(run), list_checkpoints(run)
+    if not newest: return False
     config = Config.from_dict(record["config"])
-    asked = [name for name in STAGES if record["stage"] in (name, "both")]
-    lengths = {name: getattr(config, name).length(record["photos"], config.batch) for name in asked}
-    last, steps = [item for item in lengths.items() if item[1]][-1]
-    stage, step = checkpoint_position(newest[0]) if newest else (None, 0)
+    for name in STAGES:
+        length = getattr(config, name).length(record["photos"], config.batch)
+        if length and record["stage"] in (name, "both"): last, steps = name, length
+    stage, step = checkpoint_position(newest[0])
     return stage == last and step >= steps
 
 # %% ../nbs/10_runs.ipynb #r-lock-code

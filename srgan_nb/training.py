@@ -54,7 +54,9 @@ def split_batch(
     *tensors: Tensor, # `(N, ...)` each
 ) -> list[tuple]: # n tuples of tensors `(N / n, ...)`: rows i::n of each
     "Cut batches into slices, as `crop_batch` cuts them for processes."
-    return [tuple(x[i::n] for x in tensors) for i in range(n)]
+    slices = []
+    for i in range(n): slices.append(tuple(x[i::n] for x in tensors))
+    return slices
 
 def robust_update(
     accelerator: Accelerator, # averages over processes
@@ -78,8 +80,15 @@ def robust_update(
     fused = inner.defaults["fused"]
     if fused: inner.found_inf = (~finite).float()
     if fused or finite: opt.step()
-    means = {key: torch.stack([report[key].detach() for report in reports]).mean() for key in reports[0]}
-    return means | {next(iter(means)).replace("loss", "finite"): finite}
+    return _mean_report(reports, finite)
+
+def _mean_report(reports: list, finite: Tensor) -> dict:
+    means = {}
+    for key in reports[0]:
+        values = [report[key].detach() for report in reports]
+        means[key] = torch.stack(values).mean()
+    loss = next(iter(means)) # `g_loss` or `d_loss`
+    return means | {loss.replace("loss", "finite"): finite}
 
 # %% ../nbs/10_runs.ipynb #r-step-code
 def sliced_srgan_step(
@@ -109,18 +118,22 @@ def make_step(
     g, g_opt = _prepare(run, state.g, state.g_opt)
     if run.compile: g = torch.compile(g)
     if state.stage == "srresnet":
-        return 2 * (_wrap_step(run, state, partial(srresnet_step, g, g_opt, update=update)),)
+        step = partial(srresnet_step, g, g_opt, update=update)
+        step = _wrap_step(run, state, step)
+        return step, step
     d, d_opt = _prepare(run, state.d, state.d_opt)
-    gan = gan_loss(config, run.vgg)
+    settings = dict(gan=gan_loss(config, run.vgg), update=update)
+    d_alone = partial(discriminator_step, g, d, d_opt, **settings)
     both = srgan_step if config.accumulate == 1 else sliced_srgan_step
-    both = partial(both, g, d, g_opt, d_opt, gan=gan, update=update, judge=accelerator.unwrap_model(d))
-    d_alone = partial(discriminator_step, g, d, d_opt, gan=gan, update=update)
+    judge = accelerator.unwrap_model(d)
+    both = partial(both, g, d, g_opt, d_opt, judge=judge, **settings)
     return _wrap_step(run, state, d_alone), _wrap_step(run, state, both)
 
 def _wrap_step(run: Run, state: TrainState, step: Callable) -> Callable:
     "`step` made safe, and recorded on one CUDA device."
     step = skip_unusable_step(state, step)
-    one_gpu = run.accelerator.device.type == "cuda" and run.accelerator.num_processes == 1
+    accelerator = run.accelerator
+    one_gpu = accelerator.device.type == "cuda" and accelerator.num_processes == 1
     return CudaGraphStep(step) if one_gpu else step
 
 def _prepare(run: Run, network: nn.Module, opt) -> tuple:
@@ -155,22 +168,33 @@ def count_nonfinite_steps(
     in_a_row: int = 0, # how many steps before them were not finite
 ) -> int: # how many steps up to now were not finite, in a row
     "Name the steps that were not applied. Raises `FloatingPointError` if there are `patience` of them in a row."
-    for step, good in enumerate(finite.tolist(), state.step - len(finite)):
-        in_a_row = 0 if good else in_a_row + 1
-        if good: continue
-        effect = "non-finite gradient, so the network it belongs to was not updated"
-        warn(run.accelerator, f"{state.stage}, step {step + 1}: {effect}; the step's crops: {_crops(run, step)}")
-        if in_a_row == run.config.patience:
-            advice = "go on with --resume --clip 1, or in Python with a smaller rate in Config's Stage"
-            stopped = f"{in_a_row} steps in a row without a finite gradient, up to step {step + 1}"
-            raise FloatingPointError(f"{run.folder}: {stopped}. {latest_checkpoint_hint(run.folder)}{advice}")
+    first = state.step - len(finite)
+    for step, good in enumerate(finite.tolist(), first):
+        if good:
+            in_a_row = 0
+            continue
+        in_a_row += 1
+        problem = "non-finite gradient, so the network it belongs to was not updated"
+        crops = _crops(run, step)
+        warn(run.accelerator, f"{state.stage}, step {step + 1}: {problem}; the step's crops: {crops}")
+        if in_a_row == run.config.patience: _give_up(run, step)
     return in_a_row
 
 def _crops(run: Run, step: int) -> str:
     "The crops of a step, in words."
     store = run.store
     plan = draw_crops(store.sizes, run.config.batch, store.crop, run.seed, step, store.grid)
-    return ", ".join(f"{store.names[photo]} at ({left}, {top})" for photo, top, left, _ in plan)
+    crops = []
+    for photo, top, left, _ in plan: crops.append(f"{store.names[photo]} at ({left}, {top})")
+    return ", ".join(crops)
+
+def _give_up(run: Run, step: int) -> None:
+    "Raises `FloatingPointError`."
+    count = run.config.patience
+    problem = f"{count} steps in a row without a finite gradient, up to step {step + 1}"
+    hint = latest_checkpoint_hint(run.folder)
+    advice = "go on with --resume --clip 1, or with a smaller rate in Config's Stage"
+    raise FloatingPointError(f"{run.folder}: {problem}. {hint}{advice}")
 
 # %% ../nbs/10_runs.ipynb #r-loop-code
 def train_stage(
@@ -178,8 +202,10 @@ def train_stage(
     state: TrainState, # what changes; its stage says which
 ) -> bool: # False if the user asked to stop
     "Train until the stage's length is reached, logging and saving on the way."
-    config, stage, steps = run.config, getattr(run.config, state.stage), run.length(state.stage)
-    rank, world = run.accelerator.process_index, run.accelerator.num_processes
+    config, accelerator = run.config, run.accelerator
+    stage = getattr(config, state.stage)
+    steps = run.length(state.stage)
+    rank, world = accelerator.process_index, accelerator.num_processes
     head_start, full_step = make_step(run, state)
     clock, finite, in_a_row = _Clock(state.step), [], 0
     with stop_request() as asked_to_stop, progress(total=steps, initial=state.step, desc=state.stage) as bar:
@@ -195,8 +221,7 @@ def train_stage(
 
             last = state.step == steps
             logging = last or state.step % config.log_every == 0
-            stopping = asked_to_stop() if world == 1 else (
-                (logging or state.step % 5 == 0) and any_process(run.accelerator, asked_to_stop()))
+            stopping = _is_stopped(accelerator, asked_to_stop, logging or state.step % 5 == 0)
             saving = last or stopping or state.step % config.save_every == 0
             if logging: bar.set_postfix(_log_step(run, state, rate, report, clock))
             if logging or saving:
@@ -204,12 +229,19 @@ def train_stage(
                 finite = []
             if saving and (last or stopping or not in_a_row): save_run(run, state) # else weights may be spoiled
             if stopping and not last: return False
-        return not (world == 1 and asked_to_stop()) # the user may have asked during the last save
+        return world > 1 or not asked_to_stop() # the user may have asked during the last save
+
+def _is_stopped(accelerator: Accelerator, asked_to_stop: Callable, may_ask_others: bool) -> bool:
+    asked_here = asked_to_stop()
+    if accelerator.num_processes == 1: return asked_here
+    return may_ask_others and any_process(accelerator, asked_here)
 
 # %% ../nbs/10_runs.ipynb #r-loop-logcode
 class _Clock:
     "Seconds a step, over the steps since the last look."
-    def __init__(self, step: int): self.began, self.step = time.perf_counter(), step
+    def __init__(self, step: int):
+        self.began = time.perf_counter()
+        self.step = step
 
     def seconds(self, step: int) -> float:
         now = time.perf_counter()
@@ -219,9 +251,12 @@ class _Clock:
 
 def _log_step(run: Run, state: TrainState, rate: float, report: dict, clock: _Clock) -> dict:
     "Read the losses (here the CPU waits for the device), log them, and give them as text for the bar."
-    losses = {key: value.item() for key, value in run.accelerator.reduce(report, "mean").items()}
-    columns = dict.fromkeys(("g_loss", "d_loss", "content", "adversarial")) | losses
-    run.log(step=state.step, stage=state.stage, rate=rate, **columns, seconds=clock.seconds(state.step))
+    means = run.accelerator.reduce(report, "mean")
+    losses = {key: value.item() for key, value in means.items()}
+    columns = dict.fromkeys(("g_loss", "d_loss", "content", "adversarial"))
+    columns |= losses
+    seconds = clock.seconds(state.step)
+    run.log(step=state.step, stage=state.stage, rate=rate, **columns, seconds=seconds)
     return {key: f"{value:.4f}" for key, value in losses.items()}
 
 # %% ../nbs/10_runs.ipynb #r-stages-code
@@ -240,7 +275,8 @@ def train_stages(
         steps = run.length(name)
         if not steps: continue
         resumed = reached is not None and reached.stage == name
-        state = reached if resumed else new_state(run.config, name, run.seed, accelerator.device, start)
+        if resumed: state = reached
+        else: state = new_state(run.config, name, run.seed, accelerator.device, start)
         use_fast_tail(state.ema)
         if resumed and accelerator.is_main_process and not is_published(run, state): publish(run, state)
         where = f"{accelerator.device}, {len(run.store)} photos, {precision_name(accelerator)}"
@@ -253,12 +289,14 @@ def train_stages(
         start = average_tensors(state.ema)
 
 # %% ../nbs/10_runs.ipynb #r-recall
-def _recall(record: dict, config: Config | None, asked: dict, has_checkpoint: bool) -> tuple:
-    "Config, stage, init, vgg and precision: what is asked for now, or else what the run was last asked for."
-    config = config or Config.from_dict(record["config"])
-    init = record.get("init") if has_checkpoint else asked["init"] or record.get("init")
-    precision = asked["precision"] or record.get("asked_precision")
-    return config, asked["stage"] or record.get("stage"), init, asked["vgg"] or record.get("vgg"), precision
+def _recall(record: dict, has_checkpoint: bool, **asked) -> list:
+    "The values of `asked`; for each that is None, what the run was last asked for."
+    if has_checkpoint: asked["init"] = None # the run goes on from the checkpoint
+    return [value or record.get(name) for name, value in asked.items()]
+
+def _open_photos(data, config: Config, strict: bool, cache, lr_dir) -> PhotoStore:
+    if isinstance(data, PhotoStore): return data
+    return open_store(data, config.crop, strict, cache, lr_dir, config.scale)
 
 @contextmanager
 def _explained(run: Run) -> Iterator[None]:
@@ -266,18 +304,22 @@ def _explained(run: Run) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        hint = f"{latest_checkpoint_hint(run.folder)}fix the cause and go on with --resume"
-        raise OSError(f"{run.folder}: {error}. {hint}") from error
+        hint = latest_checkpoint_hint(run.folder)
+        advice = "fix the cause and go on with --resume"
+        raise OSError(f"{run.folder}: {error}. {hint}{advice}") from error
     except torch.OutOfMemoryError as error:
-        problem = f"a batch of {run.config.batch} does not fit into the memory of {run.accelerator.device}"
-        advice = "go on with --resume and --accumulate 2 (or more), or a smaller --batch"
+        batch, device = run.config.batch, run.accelerator.device
+        problem = f"a batch of {batch} does not fit into the memory of {device}"
+        advice = "go on with --resume and --accumulate 2, or a smaller --batch"
         raise ValueError(f"{run.folder}: {problem}; {advice}") from error
 
 def _check_reached(run: Run, state: TrainState | None, stages: tuple) -> None:
-    if state is None or STAGES.index(state.stage) <= STAGES.index(stages[-1]): return
-    position = f"has reached step {state.step} of {state.stage}, past {stages[-1]}"
-    advice = f"go on with --stage {state.stage}, or start a new run with --init {run.folder}"
-    raise ValueError(f"{run.folder}: {position}; {advice}")
+    if state is None: return
+    folder, stage, last = run.folder, state.stage, stages[-1]
+    if STAGES.index(stage) <= STAGES.index(last): return
+    position = f"has reached step {state.step} of {stage}, past {last}"
+    advice = f"go on with --stage {stage}, or start a new run with --init {folder}"
+    raise ValueError(f"{folder}: {position}; {advice}")
 
 # %% ../nbs/10_runs.ipynb #r-train-code
 def train(
@@ -305,27 +347,29 @@ def train(
     check_folder(folder, record, resume)
     newest = list_checkpoints(folder)[:1] # of a resumed run only
     if resume:
-        seed, asked = record["seed"], dict(stage=stage, init=init, vgg=vgg, precision=precision)
-        config, stage, init, vgg, precision = _recall(record, config, asked, bool(newest))
+        seed = record["seed"]
+        config = config or Config.from_dict(record["config"])
+        asked = dict(stage=stage, init=init, vgg=vgg, asked_precision=precision)
+        stage, init, vgg, precision = _recall(record, bool(newest), **asked)
     stage, precision = stage or "both", precision or "auto"
     check_request(config, stage, seed, data, folder)
     pick_precision(precision, pick_device(device)) # raises before the photos are decoded, not after
     stages = STAGES if stage == "both" else (stage,)
     start = start_tensors(init, config, stages[0]) if init and not newest else None
 
-    store = data if isinstance(data, PhotoStore) else open_store(data, config.crop, strict, cache, lr_dir, config.scale)
+    store = _open_photos(data, config, strict, cache, lr_dir)
     check_store(store, config, folder, record)
     accelerator = make_accelerator(device, precision, track, folder)
     check_shares(config, accelerator)
-    run = Run(config, folder, store, seed, accelerator, load_vgg(config, stages, vgg, accelerator), compile, on_save)
+    features = load_vgg(config, stages, vgg, accelerator)
+    run = Run(config, folder, store, seed, accelerator, features, compile, on_save)
     if not any(map(run.length, stages)):
-        raise ValueError(f"configuration {config.name!r} has no steps for stage {stage!r}; give --steps")
-    if accelerator.device.type == "cpu": keep_freed_memory()
-    if accelerator.device.type == "cuda" and store is not data: move_to_device(store, accelerator.device)
+        raise ValueError(f"{config.name!r} has no steps for stage {stage!r}; give --steps")
+    _use_device(run, may_move=store is not data)
     for name, reason in store.skipped.items(): warn(accelerator, f"skipped {name}: {reason}")
-    if resume and str(given or init) != str(init):
+    if given and str(given) != str(init):
         warn(accelerator, f"init {given} is not read: the run goes on from {newest[0]}")
-    asked = dict(stage=stage, init=init and str(init), vgg=vgg and str(vgg), asked_precision=precision)
+    asked = dict(stage=stage, init=init, vgg=vgg, asked_precision=precision)
     with _held(run, record), _explained(run):
         reached = newest_state(run) if resume else None
         _check_reached(run, reached, stages)
@@ -337,15 +381,22 @@ def train(
     return folder
 
 # %% ../nbs/10_runs.ipynb #9617e3b0
+def _use_device(run: Run, may_move: bool) -> None:
+    "Make the memory fast to use."
+    device = run.accelerator.device
+    if device.type == "cpu": keep_freed_memory()
+    if device.type == "cuda" and may_move: move_to_device(run.store, device)
+
 @contextmanager
 def _held(run: Run, record: dict | None) -> Iterator[None]:
     "The run's folder, made if need be, and locked by the main process. `record` is what train.json said at first."
-    accelerator = run.accelerator
-    run.folder.mkdir(parents=True, exist_ok=True)
-    accelerator.wait_for_everyone() # all have seen the folder as it was
-    with lock_run(run.folder) if accelerator.is_main_process else nullcontext():
-        if accelerator.is_main_process and read_record(run.folder) != record:
-            raise ValueError(f"{run.folder}: another process has just begun a run there; choose another folder")
+    folder = run.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    run.accelerator.wait_for_everyone() # all have seen the folder as it was
+    main = run.accelerator.is_main_process
+    with lock_run(folder) if main else nullcontext():
+        if main and read_record(folder) != record:
+            raise ValueError(f"{folder}: another process has just begun a run there; choose another folder")
         yield
 
 def _flat(values: dict, prefix: str = "") -> dict:
@@ -353,7 +404,8 @@ def _flat(values: dict, prefix: str = "") -> dict:
     flat = {}
     for key, value in values.items():
         if isinstance(value, dict): flat |= _flat(value, f"{prefix}{key}.")
-        else: flat[prefix + key] = value if isinstance(value, (int, float, str)) else str(value)
+        elif isinstance(value, (int, float, str)): flat[prefix + key] = value
+        else: flat[prefix + key] = str(value)
     return flat
 
 # %% ../nbs/10_runs.ipynb #r-old
