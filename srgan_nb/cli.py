@@ -35,29 +35,36 @@ EXIT_CODES = "Exit codes: 0 all was done; 1 something could not be done, and std
 app = typer.Typer(help="SRGAN: photographs four times larger.", epilog=EXIT_CODES, no_args_is_help=True,
     context_settings=dict(help_option_names=["-h", "--help"]), pretty_exceptions_enable=False)
 
+# A subcommand whose help ends with examples; without the empty lines between them typer would join them.
 def _command(*examples: str):
-    "A subcommand whose help ends with `examples`; without the empty lines between them typer would join them."
-    return app.command(epilog="\n\n".join(("Examples:", *examples)))
+    epilog = "\n\n".join(["Examples:", *examples])
+    return app.command(epilog=epilog)
 
-_Devices, _Precisions = Literal["auto", "cpu", "cuda", "mps"], Literal["auto", "fp32", "bf16"]
-Device = Annotated[_Devices, Option(help="Where to compute.")]
-Precision = Annotated[_Precisions, Option(help="auto: bf16 if it is faster on this hardware.")]
-Compile = Annotated[bool, Option("--compile", help="Compile the network: slow to start, faster afterwards.")]
-Ensemble = Annotated[bool, Option("--ensemble", help="Self-ensemble: the mean of eight orientations. "
-    "Takes eight times as long; more PSNR, but smooths what srgan invents.")]
-BackProject = Annotated[bool, Option("--back-project", help="Bring the shrunk result closer to the photo: "
-    "corrects colours, and often adds a little PSNR.")]
-Quiet = Annotated[bool, Option("--quiet", "-q", help="Print errors only.")]
-Weights = Annotated[str, Option(help="srgan, srresnet, a generator file, a run folder or a hub id.")]
-_LrDir = Annotated[Path | None, Option(help="A folder of LR photos called NAME or NAMEx4; default: made by bicubic.")]
-_Overwrite = Annotated[bool, Option("--overwrite", help="Replace files that exist.")]
+# How signatures declare an option: typer names it after its parameter, unless a name is given.
+def _option(kind, help: str, *names: str, **limits): return Annotated[kind, Option(*names, help=help, **limits)]
 
+# A flag is given its name: typer would add its opposite, --no-NAME.
+def _flag(help: str, *names: str): return _option(bool, help, *names)
+
+_Precisions = Literal["auto", "fp32", "bf16"]
+
+Device = _option(Literal["auto", "cpu", "cuda", "mps"], "Where to compute.")
+Precision = _option(_Precisions, "auto: bf16 if it is faster here.")
+Compile = _flag("Compile the network: slow to start, then faster.", "--compile")
+Ensemble = _flag("The mean of eight orientations: eight times slower, more PSNR, fewer invented details.", "--ensemble")
+BackProject = _flag("Bring the shrunk result closer to the photo: truer colours, often more PSNR.", "--back-project")
+Quiet = _flag("Print errors only.", "--quiet", "-q")
+Weights = _option(str, "srgan, srresnet, a generator file, a run folder or a hub id.")
+_LrDir = _option(Path | None, "A folder of LR photos, NAME or NAMEx4; default: made by bicubic.")
+_Overwrite = _flag("Replace files that exist.", "--overwrite")
+
+# %% ../nbs/14_cli.ipynb #cl-start-code
 def _version(asked: bool):
     if asked:
         typer.echo(f"srgan_nb {__version__}")
         raise typer.Exit()
 
-_Version = Annotated[bool, Option("--version", callback=_version, is_eager=True, help="Show the version.")]
+_Version = _option(bool, "Show the version.", "--version", callback=_version, is_eager=True)
 
 @app.callback()
 def main(version: _Version = False):
@@ -85,8 +92,9 @@ def plain_errors(
     quiet: bool = False, # nothing on stdout, no progress bars
 ) -> Iterator[None]:
     "Errors that users can fix become a line on stderr and exit code 1; others are bugs and keep their traceback."
+    output = _silence() if quiet else nullcontext()
     try:
-        with _silence() if quiet else nullcontext(): yield
+        with output: yield
     except (ValueError, OSError, FloatingPointError) as error:
         _error(error)
         raise typer.Exit(1) from None
@@ -101,6 +109,12 @@ def _silence() -> Iterator[None]:
         if before is None: os.environ.pop("TQDM_DISABLE")
         else: os.environ["TQDM_DISABLE"] = before
 
+@contextmanager
+def _needs_extra(task: str, extra: str) -> Iterator[None]:
+    try: yield
+    except ImportError as error:
+        raise ValueError(f"{task} needs pip install 'srgan-nb[{extra}]' ({error})") from None
+
 # %% ../nbs/14_cli.ipynb #7b5ff260
 def expand_paths(
     given: list, # paths: files, folders, patterns with `*`, `?` or `[`, or `-` for stdin
@@ -112,10 +126,10 @@ def expand_paths(
         if str(path) == "-":
             path = spool / "stdin"
             path.write_bytes(typer.get_binary_stream("stdin").read())
-        is_pattern = not path.exists() and set("*?[") & set(str(path))
-        matches = sorted(glob(str(path), recursive=True)) if is_pattern else [path]
-        if not matches: raise ValueError(f"{path}: nothing matches")
-        paths += map(Path, matches)
+        is_pattern = set("*?[") & set(str(path)) and not path.exists()
+        names = sorted(glob(str(path), recursive=True)) if is_pattern else [path]
+        if not names: raise ValueError(f"{path}: nothing matches")
+        paths += [Path(name) for name in names]
     return paths
 
 def photos_in(
@@ -123,7 +137,9 @@ def photos_in(
 ) -> list[Path]: # files
     "The files, and the photos in the folders. Raises what `find_photos` raises."
     from srgan_nb.data import find_photos
-    return [photo for path in paths for photo in (find_photos(path) if path.is_dir() else [path])]
+    photos = []
+    for path in paths: photos += find_photos(path) if path.is_dir() else [path]
+    return photos
 
 # %% ../nbs/14_cli.ipynb #c98c29ad
 def output_paths(
@@ -132,15 +148,21 @@ def output_paths(
 ) -> list[Path]: # where each result goes; a clip as NAME.mp4
     "One photo goes to a file or into a folder, several into a folder as NAME.png; the second NAME becomes NAME_1.png."
     folder = Path(out)
-    if len(photos) == 1 and not (folder.is_dir() or out.endswith(("/", "\\"))): return [folder]
+    is_folder = folder.is_dir() or out.endswith(("/", "\\"))
+    if len(photos) == 1 and not is_folder: return [folder]
     targets, used = [], set()
     for photo in map(Path, photos):
-        suffix = ".mp4" if is_clip(photo) else ".png"
-        names = (f"{photo.stem}_{n}{suffix}" if n else photo.stem + suffix for n in count())
-        name = next(name for name in names if name.casefold() not in used) # on some disks Cat.png is cat.png
-        used.add(name.casefold())
+        name = _free_name(photo, used)
+        used.add(name.casefold()) # on some disks Cat.png is cat.png
         targets.append(folder / name)
     return targets
+
+def _free_name(photo: Path, used: set) -> str:
+    suffix = ".mp4" if is_clip(photo) else ".png"
+    name = photo.stem + suffix
+    for n in count(1):
+        if name.casefold() not in used: return name
+        name = f"{photo.stem}_{n}{suffix}"
 
 def is_clip(
     path: Path, # a file's name
@@ -154,69 +176,60 @@ def _targets(photos: list, paths: list, out: str, spool: Path) -> list:
     "Where results go; with `-o -` into `spool`, on their way to stdout."
     n = len(photos)
     if out == "-":
-        if n > 1: raise ValueError(f"-o - writes one picture to stdout, and there are {n}; give a folder")
-        if is_clip(photos[0]):
-            raise ValueError(f"{photos[0]}: -o - writes a picture; name a file for a clip, such as large.mp4")
+        if n > 1: raise ValueError(f"-o - writes one picture, not {n}; give a folder")
+        if is_clip(photos[0]): raise ValueError(f"{photos[0]}: -o - writes a picture; give a file for a clip")
         return [spool / "stdout.png"]
     if any(path.is_dir() for path in paths): out = f"{out}/" # a folder in, a folder out, even if it holds one photo
-    if n > 1 and Path(out).is_file(): raise ValueError(f"{out}: a file; {n} photos need a folder")
-    if n > 1: Path(out).mkdir(parents=True, exist_ok=True)
+    if n > 1:
+        if Path(out).is_file(): raise ValueError(f"{out}: a file; {n} photos need a folder")
+        Path(out).mkdir(parents=True, exist_ok=True)
     targets = output_paths(photos, out)
     sources = {os.path.realpath(photo): photo for photo in photos}
     for photo, target in zip(photos, targets):
         other = sources.get(os.path.realpath(target), photo)
         if other == photo: continue
-        problem = f"the result of {photo} would replace {other}, another photo to upscale"
-        raise ValueError(f"{target}: {problem}; choose another folder")
+        raise ValueError(f"{target}: the result of {photo} would replace {other}; choose another folder")
     return targets
 
 # %% ../nbs/14_cli.ipynb #cl-one-code
 def _upscale_one(source: Path, target: Path, upscaler, overwrite: bool) -> None:
-    from srgan_nb.media import upscale_file, upscale_video
-    if not is_clip(source): return upscale_file(source, target, upscaler, overwrite)
-    try: upscale_video(source, target, upscaler, overwrite)
-    except ImportError as error:
-        raise ValueError(f"{source}: clips need the extra: pip install 'srgan-nb[video]' ({error})") from None
+    from srgan_nb import media
+    if not is_clip(source): return media.upscale_file(source, target, upscaler, overwrite)
+    with _needs_extra(f"{source}: a clip", "video"): media.upscale_video(source, target, upscaler, overwrite)
 
 # %% ../nbs/14_cli.ipynb #7211b4e9
 def _upscaler(weights: str, scale: int | None = None, **options):
-    if scale not in (None, 2, 4, 8): raise ValueError(f"a scale of {scale}: networks enlarge 2, 4 or 8 times")
+    if scale not in (None, 2, 4, 8): raise ValueError(f"a scale of {scale}; give 2, 4 or 8")
     from srgan_nb.inference import Upscaler
     upscaler = Upscaler.from_pretrained(weights, **options)
     if scale not in (None, upscaler.scale):
-        advice = f"give weights for x{scale}, from srgan train --scale {scale}"
-        raise ValueError(f"{weights}: enlarges {upscaler.scale} times, not {scale}; {advice}")
+        raise ValueError(f"{weights}: enlarges {upscaler.scale} times, not {scale}; train with --scale {scale}")
     return upscaler
 
 # %% ../nbs/14_cli.ipynb #39bd3f55
+_Photos = Annotated[list[Path], Argument(help="Photos, clips, folders of photos, patterns; - is stdin.")]
+_Results = _option(str, "A file for one photo, or a folder, made if missing; - is stdout.", "--out", "-o")
+_CheckScale = _option(int | None, "Check that the weights enlarge this many times.")
+_Tile = _option(int | None, "Side of the tiles of a large photo, in pixels.", min=1)
+
 @_command("srgan upscale holiday.jpg -o large.png",
     "srgan upscale trip/ 'more/*.jpg' -o large/ --weights srresnet",
     "srgan upscale - -o - < small.png > large.png",
     "srgan upscale clip.mp4 -o large.mp4 --weights srresnet",
     "torchrun --nproc_per_node 4 -m srgan_nb.cli upscale trip/ -o large/")
-def upscale(
-    photo: Annotated[list[Path], Argument(help="Photos, clips, folders of photos, patterns; - is stdin.")],
-    out: Annotated[str, Option("--out", "-o", help="A file for one photo, or a folder, made if missing; - is stdout.")],
-    weights: Weights = "srgan",
-    scale: Annotated[int | None, Option(help="Check that the weights enlarge this many times.")] = None,
-    tile: Annotated[int | None, Option(min=1, help="Side of the tiles a large photo is cut into, in pixels.")] = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    overwrite: _Overwrite = False,
-    ensemble: Ensemble = False,
-    back_project: BackProject = False,
-    compile: Compile = False,
-    quiet: Quiet = False,
-):
+def upscale(photo: _Photos, out: _Results, weights: Weights = "srgan", scale: _CheckScale = None, tile: _Tile = None,
+    device: Device = "auto", precision: Precision = "auto", overwrite: _Overwrite = False,
+    ensemble: Ensemble = False, back_project: BackProject = False, compile: Compile = False, quiet: Quiet = False):
     "Make photos four times as wide and high."
     with plain_errors(quiet and out != "-"), tempfile.TemporaryDirectory() as folder:
         spool, failed = Path(folder), []
         paths = expand_paths(photo, spool)
         photos = photos_in(paths)
-        targets = _targets(photos, paths, out, spool)
-        mine = shard(list(zip(photos, targets)), device) # before the upscaler: it settles which GPU this process uses
-        options = dict(precision=precision, tile=tile, compile=compile, ensemble=ensemble, back_project=back_project)
-        upscaler = _upscaler(weights, scale, device=device, **options)
+        pairs = zip(photos, _targets(photos, paths, out, spool))
+        mine = shard(list(pairs), device) # before the upscaler: it settles which GPU this process uses
+        quality = dict(ensemble=ensemble, back_project=back_project)
+        machine = dict(device=device, precision=precision, tile=tile, compile=compile)
+        upscaler = _upscaler(weights, scale, **quality, **machine)
         for source, target in mine:
             try: _upscale_one(source, target, upscaler, overwrite)
             except (ValueError, OSError) as error:
@@ -234,53 +247,54 @@ def _with_steps(config, stage: str | None, steps: int):
     "`config` with that many steps in each stage it has, and in `stage` in any case."
     def resized(name):
         current = getattr(config, name)
-        return replace(current, steps=steps, epochs=0) if current.steps or current.epochs or stage == name else current
+        is_empty = not (current.steps or current.epochs)
+        if is_empty and stage != name: return current
+        return replace(current, steps=steps, epochs=0)
     return replace(config, srresnet=resized("srresnet"), srgan=resized("srgan"))
 
-# %% ../nbs/14_cli.ipynb #b42b7c11
-_Presets, _Stages = Literal["tiny", "blog", "paper"], Literal["srresnet", "srgan", "both"]
+# %% ../nbs/14_cli.ipynb #cl-train-options
+_Data = _option(Path, "A folder of photos.")
+_RunFolder = _option(Path, "The run folder.")
+_Preset = _option(Literal["tiny", "blog", "paper"] | None, "The settings; default: tiny, or the run's.")
+_Stage = _option(Literal["srresnet", "srgan", "both"] | None, "What to train; default: both, or the run's.")
+_Steps = _option(int | None, "Steps of each stage; default: the preset's.", min=1)
+_Batch = _option(int | None, "Crops per step; default: the preset's.", min=1)
+_Scale = _option(int | None, "Upscaling factor: 2, 4 or 8; default: the preset's 4.")
+_Accumulate = _option(int | None, "Parts to split a batch into: less memory, same update except for BatchNorm.", min=1)
+_SyncNorm = _flag("One BatchNorm over all CUDA processes.", "--sync-batchnorm")
+_Clip = _option(float | None, "Scale longer gradients down to this norm; 0: never.", min=0)
+_Init = _option(str | None, "Weights to start from; not read if a checkpoint is resumed.")
+_Vgg = _option(Path | None, "VGG19 weights (safetensors); default: the run's, or downloaded.")
+_Resume = _flag("Continue the run in that folder.", "--resume")
+_Seed = _option(int, "For crops and weights; a resumed run keeps its own.", min=0, max=2**63 - 1)
+_TrainPrecision = _option(_Precisions | None, "auto: bf16 if faster; default: auto, or the run's.")
+_Strict = _flag("Refuse to start if any photo can't be used.", "--strict")
+_Cache = _option(Path | None, "For decoded photos; default: memory, else ~/.cache/srgan_nb.")
+_Track = _option(str | None, "Also send metrics to tensorboard (in the run folder) or another tracker of Accelerate.")
 
+# %% ../nbs/14_cli.ipynb #b42b7c11
 @_command("srgan train --data photos/ --out run/",
     "srgan train --data photos/ --out run/ --resume",
     "srgan train --data DIV2K_train_HR/ --lr-dir DIV2K_train_LR_bicubic/X4/ --out run/ --preset paper",
     "accelerate launch -m srgan_nb.cli train --data photos/ --out run/ --preset paper --batch 64")
-def train(
-    data: Annotated[Path, Option(help="A folder of photos.")],
-    out: Annotated[Path, Option(help="The run folder.")],
-    preset: Annotated[_Presets | None, Option(help="The settings; default: tiny, with --resume the run's.")] = None,
-    stage: Annotated[_Stages | None, Option(help="What to train; default: both, with --resume as last asked.")] = None,
-    steps: Annotated[int | None, Option(min=1, help="Steps of each stage, instead of the preset's.")] = None,
-    batch: Annotated[int | None, Option(min=1, help="Crops per step, instead of the preset's.")] = None,
-    scale: Annotated[int | None, Option(help="Upscaling factor: 2, 4 or 8, instead of the preset's 4.")] = None,
-    accumulate: Annotated[int | None, Option(min=1, help="Split each batch into this many parts: less memory, "
-        "the same update except for BatchNorm.")] = None,
-    sync_batchnorm: Annotated[bool, Option("--sync-batchnorm", help="One BatchNorm over all CUDA processes.")] = False,
-    clip: Annotated[float | None, Option(min=0, help="Scale longer gradients down to this norm; 0: never.")] = None,
-    lr_dir: _LrDir = None,
-    init: Annotated[str | None, Option(help="Weights to start from; not read if a checkpoint is resumed.")] = None,
-    vgg: Annotated[Path | None, Option(help="VGG19 weights (safetensors); default: the run's, or downloaded.")] = None,
-    resume: Annotated[bool, Option("--resume", help="Continue the run in the run folder.")] = False,
-    seed: Annotated[int, Option(min=0, max=2**63 - 1, help="For crops and weights; a resumed run keeps its own.")] = 0,
-    device: Device = "auto",
-    precision: Annotated[_Precisions | None, Option(help="auto: bf16 if faster; default: auto, or as before.")] = None,
-    strict: Annotated[bool, Option("--strict", help="Refuse to start if any photo can't be used.")] = False,
-    cache: Annotated[Path | None, Option(help="For decoded photos; default: memory, else ~/.cache/srgan_nb.")] = None,
-    track: Annotated[str | None, Option(help="Send the metrics to tensorboard (in the run folder) as well, "
-        "or to another tracker that Accelerate knows.")] = None,
-    compile: Compile = False,
-    quiet: Quiet = False,
-):
+def train(data: _Data, out: _RunFolder, preset: _Preset = None, stage: _Stage = None, steps: _Steps = None,
+    batch: _Batch = None, scale: _Scale = None, accumulate: _Accumulate = None, sync_batchnorm: _SyncNorm = False,
+    clip: _Clip = None, lr_dir: _LrDir = None, init: _Init = None, vgg: _Vgg = None, resume: _Resume = False,
+    seed: _Seed = 0, device: Device = "auto", precision: _TrainPrecision = None, strict: _Strict = False,
+    cache: _Cache = None, track: _Track = None, compile: Compile = False, quiet: Quiet = False):
     "Train on a folder of photos: SRResNet by pixels, then SRGAN."
     from srgan_nb import config, run_folder, training
     with plain_errors(quiet):
         record = run_folder.read_record(out) if resume else None
         if preset: settings = config.PRESETS[preset]
-        else: settings = config.Config.from_dict(record["config"]) if record else config.TINY
+        elif record: settings = config.Config.from_dict(record["config"])
+        else: settings = config.TINY
         if steps: settings = _with_steps(settings, stage or (record or {}).get("stage"), steps)
-        given = dict(batch=batch, scale=scale, accumulate=accumulate, sync_batchnorm=sync_batchnorm or None, clip=clip)
-        settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
-        training.train(settings, data, out, stage, init=init, vgg=vgg, resume=resume, seed=seed, device=device,
-            precision=precision, compile=compile, strict=strict, cache=cache, lr_dir=lr_dir, track=track)
+        given = dict(batch=batch, scale=scale, accumulate=accumulate, clip=clip, sync_batchnorm=sync_batchnorm or None)
+        changes = {name: value for name, value in given.items() if value is not None}
+        inputs = dict(init=init, vgg=vgg, cache=cache, lr_dir=lr_dir, track=track, strict=strict)
+        machine = dict(device=device, precision=precision, compile=compile)
+        training.train(replace(settings, **changes), data, out, stage, resume=resume, seed=seed, **inputs, **machine)
         finish_together()
         if not run_folder.is_finished(out): raise typer.Exit(1) # it was asked to stop, and has printed that
         advice = f"try: srgan upscale PHOTO -o OUT.png --weights {out}"
@@ -290,56 +304,57 @@ def train(
 def _write_report(file: Path, text: str) -> None:
     from srgan_nb.files import atomic_path
     is_stream = file.exists() and not file.is_file() # a pipe or a device
-    with nullcontext(file) if is_stream else atomic_path(file) as path: path.write_text(text, encoding="utf-8")
+    target = nullcontext(file) if is_stream else atomic_path(file)
+    with target as path: path.write_text(text, encoding="utf-8")
 
 def _as_json(report: dict) -> str:
-    "JSON has no infinity, which is the PSNR of equal pictures; it becomes null."
-    finite = json.loads(json.dumps(report), parse_constant=lambda name: None)
+    text = json.dumps(report)
+    finite = json.loads(text, parse_constant=lambda name: None) # JSON has no infinity, the PSNR of equal pictures
     return json.dumps(finite, indent=1, allow_nan=False)
 
 # %% ../nbs/14_cli.ipynb #73eb0a2b
+_Originals = Annotated[Path, Argument(help="A folder of original (HR) photos.")]
+_Scored = _option(str, "srgan, srresnet, bicubic, a generator file, run folder or hub id.")
+_Perceptual = _flag("Also LPIPS; needs the extra 'perceptual'.", "--perceptual")
+_Json = _option(str | None, "A JSON file for the figures; - prints only JSON.", "--json")
+
 @_command("srgan evaluate Set5/HR --lr-dir Set5/LRbicx4",
     "srgan evaluate photos/ --weights run/ --perceptual --json figures.json",
-    "srgan evaluate Set5/HR --lr-dir Set5/LRbicx4 --weights srresnet --ensemble",
+    "srgan evaluate photos/ --weights srresnet --ensemble",
     "srgan evaluate photos/ --weights bicubic --json - | jq .mean")
-def evaluate(
-    folder: Annotated[Path, Argument(help="A folder of original (HR) photos.")],
-    lr_dir: _LrDir = None,
-    weights: Annotated[str, Option(help="srgan, srresnet, bicubic, a generator file, run folder or hub id.")] = "srgan",
-    perceptual: Annotated[bool, Option("--perceptual", help="Also LPIPS; needs the extra 'perceptual'.")] = False,
-    json_file: Annotated[str | None, Option("--json", help="A JSON file for the figures; - prints only JSON.")] = None,
-    ensemble: Ensemble = False,
-    back_project: BackProject = False,
-    device: Device = "auto",
-    quiet: Quiet = False,
-):
+def evaluate(folder: _Originals, lr_dir: _LrDir = None, weights: _Scored = "srgan", perceptual: _Perceptual = False,
+    json_file: _Json = None, ensemble: Ensemble = False, back_project: BackProject = False,
+    device: Device = "auto", quiet: Quiet = False):
     "PSNR and SSIM on the Y-channel, 4 pixels shaved (Sec. 3.1), in float32."
     from srgan_nb.evaluation import evaluate_folder
+    only_json = json_file == "-"
     def on_result(image):
-        if json_file != "-": typer.echo(_row(image))
-    with plain_errors(quiet and json_file != "-"):
-        file = Path(json_file) if json_file not in (None, "-") else None
-        if file and file.is_dir(): raise ValueError(f"{file}: a folder; name a file for the figures")
-        if file: file.parent.mkdir(parents=True, exist_ok=True) # before the work, not after it
-        options = dict(ensemble=ensemble, back_project=back_project)
-        report = evaluate_folder(folder, lr_dir, weights, perceptual, device, on_result, shared=True, **options)
+        if not only_json: typer.echo(_row(image))
+    with plain_errors(quiet and not only_json):
+        file = None if only_json or json_file is None else Path(json_file)
+        if file:
+            if file.is_dir(): raise ValueError(f"{file}: a folder; name a file")
+            file.parent.mkdir(parents=True, exist_ok=True) # before the work, not after it
+        report = evaluate_folder(folder, lr_dir, weights, perceptual, device, on_result,
+            shared=True, ensemble=ensemble, back_project=back_project)
         finish_together()
         if not is_first_process(): return
         on_result(dict(name=f"mean of {report['n']}") | report["mean"])
         if file: _write_report(file, _as_json(report))
-        elif json_file: typer.echo(_as_json(report))
+        elif only_json: typer.echo(_as_json(report))
 
 def _row(image: dict) -> str:
-    (_, name), *figures = image.items()
-    texts = [f"{key} {value:.2f} dB" if key == "psnr_y" else f"{key} {value:.4f}" for key, value in figures]
-    return "  ".join((f"{name:20}", *texts))
+    figures = dict(image)
+    name, psnr = figures.pop("name"), figures.pop("psnr_y")
+    others = [f"{key} {value:.4f}" for key, value in figures.items()]
+    return "  ".join([f"{name:20}", f"psnr_y {psnr:.2f} dB", *others])
 
 # %% ../nbs/14_cli.ipynb #2f61d0b8
+_Run = Annotated[Path, Argument(help="A run folder.")]
+_Curves = _option(Path | None, "The picture to write; default: RUN/curves.png.", "--out", "-o")
+
 @_command("srgan plot run/", "srgan plot run/ -o curves.svg")
-def plot(
-    run: Annotated[Path, Argument(help="A run folder.")],
-    out: Annotated[Path | None, Option("--out", "-o", help="The picture to write; default: RUN/curves.png.")] = None,
-):
+def plot(run: _Run, out: _Curves = None):
     "Draw the curves of a run."
     from srgan_nb.run_folder import plot_metrics
     out = out or run / "curves.png"
@@ -366,48 +381,49 @@ def _save_figure(figure, path: Path) -> None:
 BOX = (0.25, 0.05, 0.75, 0.5) # left, top, right, bottom: the astronaut's face
 HELD_OUT = "astronaut" # the one packaged photograph that the demo doesn't train on
 
+_Compared = Annotated[list[str], Argument(help="srgan, srresnet, generator files, run folders, hub ids.")]
+_Picture = _option(Path, "The picture to write.", "--out", "-o")
+_Original = _option(Path | None, "The original (HR); default: a packaged photograph.")
+_Edges = tuple[float, float, float, float]
+_Box = _option(_Edges, "The part to show: left, top, right, bottom as fractions.", min=0, max=1)
+
 @_command("srgan compare srresnet srgan -o compare.png",
-    "srgan compare srgan run/ --photo face.png --box 0.3 0.2 0.6 0.5 -o face-compare.png")
-def compare(
-    weights: Annotated[list[str], Argument(help="srgan, srresnet, generator files, run folders, hub ids.")],
-    out: Annotated[Path, Option("--out", "-o", help="The picture to write.")],
-    photo: Annotated[Path | None, Option(help="The original (HR); default: a packaged photograph.")] = None,
-    box: Annotated[tuple[float, float, float, float], Option(min=0, max=1, help="The part to show: "
-        "left, top, right, bottom as fractions.")] = BOX,
-    device: Device = "auto",
-):
+    "srgan compare srgan run/ --photo face.png --box 0.3 0.2 0.6 0.5 -o faces.png")
+def compare(weights: _Compared, out: _Picture, photo: _Original = None, box: _Box = BOX, device: Device = "auto"):
     "Draw the same crop by several weights, next to bicubic and the original."
     from srgan_nb import data, media, utils
     with plain_errors():
         _check_figure(out) # before the networks work for it
-        if photo: media.check_paths(photo, out, overwrite=True)
-        picture = utils.open_photo(photo) if photo else data.sample_photos()[HELD_OUT]
+        if photo:
+            media.check_paths(photo, out, overwrite=True)
+            picture = utils.open_photo(photo)
+        else: picture = data.sample_photos()[HELD_OUT]
         _compare(weights, picture, box, out, device)
     typer.echo(out)
 
 def _compare(weights: list, photo, box: tuple, out: Path, device: str) -> tuple:
-    "Draw the comparison; returns LR, HR and the results by title."
     from srgan_nb import data, metrics, utils
     upscalers = {name: _upscaler(name, device=device, precision="fp32") for name in weights}
     scales = {name: upscaler.scale for name, upscaler in upscalers.items()}
     scale, *others = set(scales.values())
-    if others: raise ValueError(f"weights of several scales cannot be compared on one photo: {scales}")
-    hr = data.crop_to_multiple(utils.photo_to_tensor(photo), scale)
+    if others: raise ValueError(f"the weights differ in scale: {scales}")
+    whole = utils.photo_to_tensor(photo)
+    hr = data.crop_to_multiple(whole, scale)
     lr = data.degrade(hr[None], scale)
     short = [Path(name).name for name in upscalers]
-    titles = short if len({*short, "bicubic"}) > len(short) else upscalers # whole paths if two share a name
+    are_unique = len({*short, "bicubic"}) > len(short)
+    titles = short if are_unique else upscalers # whole paths if two share a name
     results = {title: upscaler.upscale(lr) for title, upscaler in zip(titles, upscalers.values())}
     pictures = {title: sr[0] for title, sr in results.items()}
-    _save_figure(metrics.show_comparison(lr[0], hr, pictures, box, width=4), out)
-    return lr, hr[None], results
+    figure = metrics.show_comparison(lr[0], hr, pictures, box, width=4)
+    _save_figure(figure, out)
+    return lr, hr[None], results # the results by title
 
 # %% ../nbs/14_cli.ipynb #89a2443a
+_Onnx = _option(Path, "The .onnx file to write.", "--out", "-o")
+
 @_command("srgan export -o srgan.onnx", "srgan export -o mine.onnx --weights run/")
-def export(
-    out: Annotated[Path, Option("--out", "-o", help="The .onnx file to write.")],
-    weights: Weights = "srgan",
-    overwrite: _Overwrite = False,
-):
+def export(out: _Onnx, weights: Weights = "srgan", overwrite: _Overwrite = False):
     "Write a generator as an ONNX file, for use without PyTorch."
     from srgan_nb.export import export_onnx
     from srgan_nb.media import refuse_existing
@@ -415,14 +431,14 @@ def export(
     with plain_errors():
         refuse_existing(out, overwrite)
         if out.suffix.lower() != ".onnx": raise ValueError(f"{out}: an ONNX file is called NAME.onnx")
-        try: export_onnx(load_generator(weights), out)
-        except ImportError as error:
-            raise ValueError(f"ONNX needs the extra: pip install 'srgan-nb[onnx]' ({error})") from None
+        with _needs_extra("ONNX", "onnx"): export_onnx(load_generator(weights), out)
     typer.echo(out)
 
 # %% ../nbs/14_cli.ipynb #bcd35166
+_DemoFolder = _option(Path, "A folder for the pictures and the toy run.")
+
 @_command("srgan demo", "srgan demo --out /tmp/srgan-demo")
-def demo(out: Annotated[Path, Option(help="A folder for the pictures and the toy run.")] = Path("srgan-demo")):
+def demo(out: _DemoFolder = Path("srgan-demo")):
     "Upscale a photo the shipped weights never saw, then train a toy network for a minute."
     from srgan_nb.data import sample_photos
     with plain_errors():
@@ -438,17 +454,19 @@ def _demo_upscale(photo, out: Path) -> None:
     _check_figure(path)
     lr, hr, results = _compare(["srresnet", "srgan"], photo, BOX, path, device="auto")
     pictures = dict(bicubic=utils.enlarge(lr)) | results
-    decibels = ", ".join(f"{name} {metrics.psnr(sr, hr).item():.2f} dB" for name, sr in pictures.items())
-    small, large = (f"{x.shape[-1]} x {x.shape[-2]}" for x in (lr, hr))
-    typer.echo(f"{HELD_OUT} ({small} to {large} pixels): {decibels}")
+    psnr = {name: metrics.psnr(sr, hr).item() for name, sr in pictures.items()}
+    decibels = [f"{name} {value:.2f} dB" for name, value in psnr.items()]
+    def size(x): return f"{x.shape[-1]} x {x.shape[-2]}"
+    typer.echo(f"{HELD_OUT} ({size(lr)} to {size(hr)} pixels): {', '.join(decibels)}")
     typer.echo(f"look at {path}")
 
 # %% ../nbs/14_cli.ipynb #5861f618
 def _demo_train(photos: dict, out: Path) -> None:
     from srgan_nb import config, run_folder, training
-    typer.echo(f"now a toy run: the preset TINY on the other {len(photos)} photos. "
-        "It shows the machinery, not what SRGAN can do.")
-    run = next(path for n in count(1) if not (path := out / f"toy-run-{n}").exists()) # keep the runs of earlier demos
+    typer.echo(f"now a toy run: TINY on the other {len(photos)} photos. It shows the machinery, not what SRGAN can do.")
+    for n in count(1):
+        run = out / f"toy-run-{n}"
+        if not run.exists(): break # earlier demos keep theirs
     training.train(config.TINY, photos, run, precision="fp32") # the same figures on every processor
     if not run_folder.is_finished(run): raise typer.Exit(1) # it was asked to stop, and has printed that
     curve = out / "curve.png"
