@@ -44,12 +44,14 @@ def degrade(
         raise ValueError(f"{problem}; cut them with crop_to_multiple first")
     if hr.dtype == torch.uint8: hr = hr.float() / 255
     if kernel == "bicubic": # the height, then the width, each rounded, as imresize does
-        size = height // scale, width // scale
-        low = to_8bit(F.interpolate(hr, size=(size[0], width), mode="bicubic", antialias=True))
-        return to_8bit(F.interpolate(low, size=size, mode="bicubic", antialias=True))
+        rows, columns = height // scale, width // scale
+        low = F.interpolate(hr, size=(rows, width), mode="bicubic", antialias=True)
+        low = F.interpolate(to_8bit(low), size=(rows, columns), mode="bicubic", antialias=True)
+        return to_8bit(low)
     if kernel == "gaussian":
         blurred = gaussian_blur(hr, 4 * scale + 1, scale / 2)
-        return to_8bit(F.interpolate(blurred, scale_factor=1 / scale, mode="bilinear"))
+        low = F.interpolate(blurred, scale_factor=1 / scale, mode="bilinear")
+        return to_8bit(low)
     raise ValueError(f"kernel {kernel!r} is not one of bicubic, gaussian")
 
 def crop_to_multiple(
@@ -57,7 +59,8 @@ def crop_to_multiple(
     scale: int = 4, # must divide both sides of the result
 ) -> Tensor: # `(..., H - H % scale, W - W % scale)`
     "Cut the right and bottom edges so that `scale` divides both sides."
-    return x[..., :x.shape[-2] // scale * scale, :x.shape[-1] // scale * scale]
+    height, width = x.shape[-2:]
+    return x[..., :height - height % scale, :width - width % scale]
 
 # %% ../nbs/02_data.ipynb #66ac205e
 def make_pair(
@@ -67,8 +70,9 @@ def make_pair(
 ) -> tuple[Tensor, Tensor]: # LR `(N, 3, H/scale, W/scale)` in [0, 1]; HR `(N, 3, H, W)` in [-1, 1]
     "What the generator takes and what it should give (Sec. 3.2). Raises `ValueError` if `hr` is not uint8."
     if hr.dtype != torch.uint8:
-        raise ValueError(f"make_pair got HR of {hr.dtype}; expected uint8, as crop_batch gives it")
-    lr = degrade(hr, scale) if lr is None else lr.float() / 255
+        raise ValueError(f"make_pair got HR of {hr.dtype}; expected uint8")
+    if lr is None: lr = degrade(hr, scale)
+    else: lr = lr.float() / 255
     return lr, to_signed(hr.float() / 255)
 
 # %% ../nbs/02_data.ipynb #0e78c8cf
@@ -84,7 +88,8 @@ def draw_crops(
     there are enough."""
     rng = np.random.default_rng([seed, step])
     photo = rng.choice(len(sizes), batch, replace=batch > len(sizes))
-    top, left = grid * rng.integers(0, (sizes[photo] - crop) // grid, endpoint=True).T
+    last = (sizes[photo] - crop) // grid # the largest top and left, in steps of the grid
+    top, left = grid * rng.integers(0, last, endpoint=True).T
     orientation = rng.integers(0, 8, batch)
     return np.stack([photo, top, left, orientation], axis=1)
 
@@ -97,20 +102,21 @@ def find_photos(
     """All files with the suffix of a photo. Raises `FileNotFoundError` if the folder doesn't exist, `ValueError` if
     there are none."""
     folder = Path(folder)
-    if not folder.is_dir():
-        problem = "a file; give the folder of photos" if folder.is_file() else "no such folder"
-        raise FileNotFoundError(f"{folder}: {problem}")
+    if folder.is_file(): raise FileNotFoundError(f"{folder}: a file; give the folder of photos")
+    if not folder.is_dir(): raise FileNotFoundError(f"{folder}: no such folder")
 
     def is_photo(path):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         return path.suffix.lower() in PHOTO_SUFFIXES and not hidden
 
-    files = (Path(parent) / name for parent, _, names in os.walk(folder) for name in names)
-    matches = [path for path in files if is_photo(path)]
-    if not matches:
+    photos = []
+    for parent, _, names in os.walk(folder):
+        paths = [Path(parent) / name for name in names]
+        photos += filter(is_photo, paths)
+    if not photos:
         suffixes = ", ".join(sorted(PHOTO_SUFFIXES))
         raise ValueError(f"{folder}: no photos in it (looked for {suffixes})")
-    return sorted(matches, key=lambda path: path.relative_to(folder).as_posix())
+    return sorted(photos, key=lambda path: path.relative_to(folder).as_posix())
 
 # %% ../nbs/02_data.ipynb #da-decode
 def list_photos(
@@ -128,7 +134,8 @@ def decode_photos(
     "Open and decode photos, one after the other."
     for name, photo in progress(photos, desc="decoding", leave=False):
         try:
-            yield name, np.asarray(open_photo(photo).convert("RGB")), None
+            picture = open_photo(photo).convert("RGB")
+            yield name, np.asarray(picture), None
         except (ValueError, OSError) as error:
             yield name, None, str(error).removeprefix(f"{photo}: ")
 
@@ -148,7 +155,11 @@ def cut_crops(
     plan: np.ndarray, # `(n, 4)`, as draw_crops gives it
 ) -> Tensor: # `(n, 3, crop, crop)`, uint8, channels_last
     "The crops of a plan, cut out of the arrays in memory."
-    return _stack([_crop(store.pixels[photo], *position, store.crop) for photo, *position in plan])
+    crops = []
+    for photo, *position in plan:
+        crop = _crop(store.pixels[photo], *position, store.crop)
+        crops.append(crop)
+    return _stack(crops)
 
 # %% ../nbs/02_data.ipynb #da-store-code
 class PhotoStore:
@@ -164,9 +175,9 @@ class PhotoStore:
         """Decode all of `photos`. Raises `ValueError` if none can be used, or with `strict` if any can't.
         `skipped` maps names to reasons."""
         named = list_photos(photos)
-        if not named: raise ValueError("no photos were given; expected a folder, or a list or dict with at least one")
+        if not named: raise ValueError("no photos were given; expected at least one")
         if cache and isinstance(photos, dict):
-            raise ValueError("pictures that are in memory already need no cache; give a folder or a list of paths")
+            raise ValueError("pictures in memory need no cache; give a folder or a list of paths")
         self.crop, self.scale, self.cache = crop, scale, cache
         self.names, self.pixels, self.skipped = [], [], {}
         self.lr_pixels = [] if lr_dir else None
@@ -230,9 +241,10 @@ def _why_unusable(pixels: np.ndarray, small: np.ndarray | None, crop: int, scale
 
 def _refuse(store: PhotoStore) -> None:
     "Raises `ValueError` with everything that's wrong."
-    reasons = "\n".join(f"  {name}: {reason}" for name, reason in store.skipped.items())
-    count = f"{len(store.skipped)} of {len(store.skipped) + len(store)}"
-    raise ValueError(f"{count} photos cannot be used:\n{reasons}")
+    lines = [f"  {name}: {reason}" for name, reason in store.skipped.items()]
+    reasons = "\n".join(lines)
+    total = len(lines) + len(store)
+    raise ValueError(f"{len(lines)} of {total} photos cannot be used:\n{reasons}")
 
 # %% ../nbs/02_data.ipynb #da-batch
 def crop_batch(
@@ -245,13 +257,15 @@ def crop_batch(
 ) -> Tensor: # `(batch / world, 3, crop, crop)`, uint8, channels_last
     """HR crops of one step: rows `rank::world` of the global batch.
     Raises `ValueError` if `world` doesn't divide `batch`."""
-    return store.cut(store, _crops_of_rank(store, batch, seed, step, rank, world))
+    plan = _crops_of_rank(store, batch, seed, step, rank, world)
+    return store.cut(store, plan)
 
 def _crops_of_rank(store: PhotoStore, batch: int, seed: int, step: int, rank: int, world: int) -> np.ndarray:
     "The rows of the plan that are this process's."
     if batch % world:
-        raise ValueError(f"a batch of {batch} cannot be shared by {world} processes; choose a multiple of {world}")
-    return draw_crops(store.sizes, batch, store.crop, seed, step, store.grid)[rank::world]
+        raise ValueError(f"a batch of {batch} for {world} processes: choose a multiple of {world}")
+    plan = draw_crops(store.sizes, batch, store.crop, seed, step, store.grid)
+    return plan[rank::world]
 
 # %% ../nbs/02_data.ipynb #da-celeba-code
 def celeba(
@@ -273,15 +287,18 @@ def find_partners(
 ) -> dict: # HR path -> LR path, for photos that have one
     """For each photo its LR version: the file in `lr_dir` of the same name, or the same name followed by `x4`.
     Raises `ValueError` if two photos, or two files there, have the same name, and what find_photos raises."""
-    files = find_photos(lr_dir)
-    by_stem = {path.stem: path for path in files}
-    for path in files:
-        if (other := by_stem[path.stem]) != path:
-            both = f"{path.relative_to(lr_dir)} and {other.relative_to(lr_dir)}"
-            raise ValueError(f"{lr_dir}: {both} have one name, so it is unclear which belongs to a photo")
-    partners = {path: by_stem.get(path.stem) or by_stem.get(f"{path.stem}x{scale}") for path in map(Path, photos)}
-    partners = {path: partner for path, partner in partners.items() if partner}
-    if len(set(partners.values())) < len(partners):
+    by_stem = {}
+    for path in find_photos(lr_dir):
+        other = by_stem.setdefault(path.stem, path)
+        if other == path: continue
+        both = f"{other.relative_to(lr_dir)} and {path.relative_to(lr_dir)}"
+        raise ValueError(f"{lr_dir}: {both} have one name; keep one of them")
+    partners = {}
+    for path in map(Path, photos):
+        partner = by_stem.get(path.stem) or by_stem.get(f"{path.stem}x{scale}")
+        if partner: partners[path] = partner
+    distinct = set(partners.values())
+    if len(distinct) < len(partners):
         raise ValueError(f"{lr_dir}: a file there is the LR version of several photos with the same name")
     return partners
 
@@ -289,10 +306,17 @@ def _find_pairs(store: PhotoStore, photos: list, lr_dir) -> tuple:
     "The photos that have an LR version, and those versions; the others are skipped."
     if store.crop % store.scale:
         raise ValueError(f"crops of {store.crop} pixels have no LR version: {store.scale} does not divide them")
-    partners = find_partners([Path(name) for name, _ in photos], lr_dir, store.scale)
-    store.skipped |= {name: f"no LR version in {lr_dir}" for name, _ in photos if Path(name) not in partners}
-    paired = [(name, photo) for name, photo in photos if name not in store.skipped]
-    return paired, [(name, partners[Path(name)]) for name, _ in paired]
+    names = [name for name, _ in photos]
+    partners = find_partners(names, lr_dir, store.scale)
+    paired, lr_versions = [], []
+    for name, photo in photos:
+        partner = partners.get(Path(name))
+        if partner:
+            paired.append((name, photo))
+            lr_versions.append((name, partner))
+        else:
+            store.skipped[name] = f"no LR version in {lr_dir}"
+    return paired, lr_versions
 
 # %% ../nbs/02_data.ipynb #da-lrbatch-code
 def lr_batch(
@@ -305,9 +329,12 @@ def lr_batch(
 ) -> Tensor | None: # `(batch / world, 3, crop / scale, crop / scale)`, uint8; None if the store has no LR versions
     "The LR crops that belong to those of `crop_batch`."
     if store.lr_pixels is None: return None
-    plan, scale = _crops_of_rank(store, batch, seed, step, rank, world), store.scale
+    scale = store.scale
     side = store.crop // scale
-    crops = [_crop(store.lr_pixels[photo], top // scale, left // scale, turn, side) for photo, top, left, turn in plan]
+    crops = []
+    for photo, top, left, turn in _crops_of_rank(store, batch, seed, step, rank, world):
+        crop = _crop(store.lr_pixels[photo], top // scale, left // scale, turn, side)
+        crops.append(crop)
     return _stack(crops)
 
 # %% ../nbs/02_data.ipynb #da-old
