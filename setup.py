@@ -43,7 +43,7 @@ setup(
     # With this, an editable install is a path file. Without it, a script in the folder above a checkout called srgan_nb
     # would import that folder instead of the package.
     package_dir={"": "."},
-    package_data={"srgan_nb": ["weights/*.safetensors", "weights/*.json"]},
+    package_data={"srgan_nb": ["model_card.md", "weights/*.safetensors", "weights/*.json"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require=extras,

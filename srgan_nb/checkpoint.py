@@ -52,7 +52,7 @@ _SEEDING = threading.Lock() # PyTorch has one random state for all threads
 def _adam(network: nn.Module, beta1: float, rate: float) -> torch.optim.Adam:
     device = next(network.parameters()).device
     cuda = device.type == "cuda"
-    rate = torch.tensor(rate, device=device) if cuda else rate # a recorded step reads it on the device
+    if cuda: rate = torch.tensor(rate, device=device) # a recorded step reads it on the device
     fused = cuda or device.type == "cpu"
     return torch.optim.Adam(network.parameters(), rate, betas=(beta1, 0.999), fused=fused, capturable=cuda)
 
@@ -166,11 +166,16 @@ def save_weights_only(
     path, # the file to write
 ) -> None:
     "Write G, its average and D of a run's newest checkpoint in float16. Raises `ValueError` if there is no checkpoint."
-    if not list_checkpoints(run): raise ValueError(f"{run}: holds no checkpoint")
-    about, tensors = read_tensors(list_checkpoints(run)[0], "checkpoint")
-    networks = {key: t for key, t in tensors.items() if key.split(".")[0] in ("g", "ema", "d")}
-    halves = {key: t.half() if t.is_floating_point() else t for key, t in networks.items()}
-    about["architecture"] = json.dumps(Config.from_dict(json.loads(about["config"])).architecture)
+    checkpoints = list_checkpoints(run)
+    if not checkpoints: raise ValueError(f"{run}: holds no checkpoint")
+    about, tensors = read_tensors(checkpoints[0], "checkpoint")
+    halves = {}
+    for key, t in tensors.items():
+        network = key.split(".")[0]
+        if network not in ("g", "ema", "d"): continue
+        halves[key] = t.half() if t.is_floating_point() else t
+    config = Config.from_dict(json.loads(about["config"]))
+    about["architecture"] = json.dumps(config.architecture)
     with atomic_path(path) as temporary: write_tensors(temporary, halves, "slim checkpoint", **about)
 
 # %% ../nbs/08_checkpoints.ipynb #c-start-code
@@ -187,18 +192,21 @@ def start_tensors(
 ) -> dict: # for `new_state`
     "The tensors a stage starts from. Raises `ValueError` if they are those of other networks."
     generator = load_generator(init)
-    if generator.architecture != config.architecture:
-        held, asked = generator.architecture, config.architecture
-        raise ValueError(f"{init}: holds a generator of {held}; configuration {config.name!r} asks for {asked}")
+    held, asked = generator.architecture, config.architecture
+    if held != asked:
+        raise ValueError(f"{init}: holds a generator of {held}; {config.name!r} asks for {asked}")
     start = average_tensors(generator)
     slim = "slim" in generator.about.get("format", "")
     if not slim or generator.about["stage"] != stage: return start
     path = Path(init)
-    _, tensors = read_tensors(path / "generator.safetensors" if path.is_dir() else path, "slim checkpoint")
-    networks = {name: tensors_under(tensors, f"{name}.") for name in ("g", "d")}
-    start |= {name: network for name, network in networks.items() if network}
-    width = len(start["d"]["features.0.weight"]) if "d" in start else config.d_channels
+    if path.is_dir(): path = path / "generator.safetensors"
+    _, tensors = read_tensors(path, "slim checkpoint")
+    for name in ("g", "d"):
+        network = tensors_under(tensors, f"{name}.")
+        if network: start[name] = network
+    if "d" not in start: return start
+    width = len(start["d"]["features.0.weight"])
     if width != config.d_channels:
-        both = f"of {width} channels; configuration {config.name!r} asks for {config.d_channels}"
+        both = f"of {width} channels; {config.name!r} asks for {config.d_channels}"
         raise ValueError(f"{init}: holds a discriminator {both}")
     return start

@@ -32,24 +32,30 @@ def save_generator(
     generator = getattr(generator, "_orig_mod", generator) # torch.compile wraps it, and prefixes every name
     tensors = {}
     for key, t in generator.state_dict().items():
-        kept = dtype if t.is_floating_point() else t.dtype
-        tensors[key] = t.detach().cpu().to(kept).contiguous()
-    about |= dict(architecture=json.dumps(generator.architecture), input="RGB [0, 1]", output="RGB [-1, 1]")
+        t = t.detach().cpu()
+        if t.is_floating_point(): t = t.to(dtype)
+        tensors[key] = t.contiguous()
+    about["architecture"] = json.dumps(generator.architecture)
+    about |= dict(input="RGB [0, 1]", output="RGB [-1, 1]")
     write_tensors(path, tensors, "generator", **about)
 
 # %% ../nbs/08_checkpoints.ipynb #w-read-code
+_MISFITS = (RuntimeError, KeyError, TypeError, ValueError, AttributeError, SafetensorError)
+
 def _read_generator(path) -> Generator:
     about, tensors = read_tensors(path, "generator", "slim checkpoint")
     tensors = tensors_under(tensors, "ema.") or tensors # a slim checkpoint holds more than the average
-    tensors = {key: t.float() if t.is_floating_point() else t for key, t in tensors.items()}
+    for key, t in tensors.items():
+        if t.is_floating_point(): tensors[key] = t.float()
     try:
         generator = Generator(**json.loads(about["architecture"]))
         generator.load_state_dict(tensors)
-    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except _MISFITS as error:
         architecture = about.get("architecture")
         raise ValueError(f"{path}: does not fit its own architecture, {architecture}: {error}") from None
-    if not all(t.isfinite().all() for t in generator.parameters()):
-        raise ValueError(f"{path}: holds weights that are NaN or infinite; take an earlier checkpoint of that run")
+    for t in generator.parameters():
+        if not t.isfinite().all():
+            raise ValueError(f"{path}: holds weights that are NaN or infinite; take an earlier checkpoint")
     generator.about = about
     return generator.eval()
 
@@ -76,7 +82,8 @@ def load_generator(
     if isinstance(name, str) and name in bundled_weights(): return _read_bundled(name)
     path = Path(name)
     if path.is_file(): return _read_generator(path)
-    if (path / "generator.safetensors").is_file(): return _read_generator(path / "generator.safetensors")
+    of_run = path / "generator.safetensors"
+    if of_run.is_file(): return _read_generator(of_run)
     _check_name(name)
     return _from_hub(name, **kwargs)
 
@@ -90,50 +97,26 @@ def _check_name(name) -> None:
         if (path / "config.json").is_file(): return
         files = "neither generator.safetensors (a run) nor config.json (save_pretrained)"
         raise ValueError(f"{path}: a folder with {files}")
+    looks_like_file = path.suffix in (".safetensors", ".pt", ".pth")
     looks_like_id = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(name))
-    if not looks_like_id or path.suffix in (".safetensors", ".pt", ".pth"):
-        choices = ", ".join([*bundled_weights(), "a file"])
-        raise ValueError(f"{name}: no such weights; give {choices}, a run folder or a hub id like owner/name")
+    if looks_like_file or not looks_like_id:
+        choices = ", ".join([*bundled_weights(), "a file", "a run folder"])
+        raise ValueError(f"{name}: no such weights; give {choices} or a hub id like owner/name")
 
 def _from_hub(name, **kwargs) -> Generator:
     load = PyTorchModelHubMixin.from_pretrained.__func__ # the mixin's own method, not the one we put in its place
     try:
-        return load(Generator, name, strict=True, **kwargs).eval()
+        generator = load(Generator, name, strict=True, **kwargs)
     except OSError as error:
-        raise OSError(f"{name}: can be neither read on this machine nor had from the hub: {error}") from None
-    except (RuntimeError, SafetensorError, ValueError, TypeError, AttributeError) as error:
+        problem = "can be neither read here nor had from the hub"
+        raise OSError(f"{name}: {problem}: {error}") from None
+    except _MISFITS as error:
         problem = "config.json or model.safetensors is damaged, or they do not fit each other"
         raise ValueError(f"{name}: {problem}: {error}") from None
+    return generator.eval()
 
 # %% ../nbs/08_checkpoints.ipynb #w-card-template
-MODEL_CARD = """---
-{{ card_data }}
----
-# {{ repo_id }}
-
-A generator of SRGAN (Ledig et al., CVPR 2017, arXiv:1609.04802): photographs {{ architecture.scale }} times as wide and
-high. {{ architecture.n_blocks }} residual blocks of {{ architecture.channels }} maps{% if about.stage -%}
-; trained to the stage `{{ about.stage }}`, step {{ about.steps or about.step }}{% endif %}.
-
-```python
-from srgan_nb import Upscaler # pip install srgan-nb
-large = Upscaler.from_pretrained("{{ repo_id }}")("photo.jpg")
-```
-{% if about.figures %}
-| | {{ about.figures.values() | map("list") | first | join(" | ") }} |
-| --- | {% for _ in about.figures.values() | first %}--- | {% endfor %}
-{% for set, figures in about.figures.items() -%}
-| {{ set }} | {{ figures.values() | map("round", 4) | join(" | ") }} |
-{% endfor %}
-The figures are {{ about.figures_are }}.
-{% endif %}{% if about.bad_at %}
-**Where it fails.** {{ about.bad_at }}
-{% endif %}{% if about.data %}
-## Photographs it learned from
-
-{% for part in about.data -%}
-- {{ part.source }}: {{ part.licence }} ({{ part.photos | length }} photographs)
-{% endfor %}{% endif %}"""
+MODEL_CARD = Path(PACKAGE).with_name("model_card.md").read_text(encoding="utf-8") # a Jinja template
 
 # %% ../nbs/08_checkpoints.ipynb #w-card-code
 def model_card(
@@ -141,11 +124,13 @@ def model_card(
     repo_id: str | None = None, # owner/name on the hub
 ) -> ModelCard:
     "A model card with licence, figures and credits, as far as they are known."
-    licence = generator.about.get("licence", "").lower() or None
+    about = generator.about
+    licence = about.get("licence", "").lower() or None
     tags = ["super-resolution", "srgan", "model_hub_mixin", "pytorch_model_hub_mixin"]
     data = ModelCardData(license=licence, library_name="srgan-nb", pipeline_tag="image-to-image", tags=tags)
-    about = dict(about=generator.about, architecture=generator.architecture, repo_id=repo_id or "this-folder")
-    return ModelCard.from_template(data, template_str=MODEL_CARD, **about)
+    repo_id = repo_id or "this-folder"
+    facts = dict(about=about, architecture=generator.architecture, repo_id=repo_id)
+    return ModelCard.from_template(data, template_str=MODEL_CARD, **facts)
 
 # %% ../nbs/08_checkpoints.ipynb #w-patch-code
 def _from_pretrained(
@@ -170,8 +155,10 @@ def _push_to_hub(
     **kwargs, # the hub client's: `private`, `token`, ...
 ) -> str: # the address of the commit
     "Upload weights, configuration and model card."
-    card_options = (kwargs.pop("model_card_kwargs", None) or {}) | dict(repo_id=repo_id)
-    return PyTorchModelHubMixin.push_to_hub(self, repo_id, model_card_kwargs=card_options, **kwargs)
+    options = kwargs.pop("model_card_kwargs", None) or {}
+    options = options | dict(repo_id=repo_id)
+    push = PyTorchModelHubMixin.push_to_hub
+    return push(self, repo_id, model_card_kwargs=options, **kwargs)
 
 Generator.from_pretrained = classmethod(_from_pretrained)
 Generator.generate_model_card = _generate_model_card
