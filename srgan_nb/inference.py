@@ -6,7 +6,6 @@
 __all__ = ['BACK_REACH', 'FEATURE_PIXELS', 'RENDER_PIXELS', 'self_ensemble', 'back_project', 'Upscaler']
 
 # %% ../nbs/11_inference.ipynb #i-imports1
-import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
@@ -47,8 +46,9 @@ def back_project(
     """One step of back-projection (Irani and Peleg 1991): the network's answer, plus the enlarged difference between
     `lr` and the shrunk answer."""
     sr = network(lr)
-    difference = lr - interpolate(sr, size=lr.shape[-2:], mode="bicubic", antialias=True)
-    return sr + enlarge(difference, sr.shape[-1] // lr.shape[-1])
+    scale = sr.shape[-1] // lr.shape[-1]
+    shrunk = interpolate(sr, size=lr.shape[-2:], mode="bicubic", antialias=True)
+    return sr + enlarge(lr - shrunk, scale)
 
 # %% ../nbs/11_inference.ipynb #i-budget
 FEATURE_PIXELS = 200_000 # LR pixels that go through `head` and `trunk` at once on a CPU: 200 MB in float32
@@ -59,84 +59,104 @@ def _budget(device: torch.device, scale: int) -> tuple: # LR pixels for the feat
     features and twenty for `render`, whose maps grow with the scale."""
     share = 16 / scale ** 2 # of the pixels that `render` may see at x4
     if device.type != "cuda": return FEATURE_PIXELS, int(RENDER_PIXELS * share)
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device) # PyTorch keeps freed memory
-    free = torch.cuda.mem_get_info(device)[0] + unused
-    return free // 4 // 2**10, int(free // 4 // (20 * 2**10) * share)
+    free, _ = torch.cuda.mem_get_info(device)
+    reserved = torch.cuda.memory_reserved(device) # PyTorch keeps freed memory
+    unused = reserved - torch.cuda.memory_allocated(device)
+    budget = (free + unused) // 4
+    return budget // 2**10, int(budget // (20 * 2**10) * share)
 
 # %% ../nbs/11_inference.ipynb #i-alpha-code
 def _fill_under_alpha(photo: Image.Image, reach: int = 4) -> Image.Image:
     """Give invisible pixels the colour of visible ones up to `reach` pixels away. Their own is often black, and would
     darken the edges."""
-    pixels, known = np.array(photo), np.asarray(photo.getchannel("A")) > 0
+    known = np.asarray(photo.getchannel("A")) > 0
+    if known.all(): return photo
+    pixels = np.array(photo)
     height, width = known.shape
-    for _ in range(reach if not known.all() else 0):
-        near, colours = np.pad(known, 1), np.pad(pixels, [(1, 1), (1, 1), (0, 0)])
+    for _ in range(reach):
+        near = np.pad(known, 1)
+        colours = np.pad(pixels, [(1, 1), (1, 1), (0, 0)])
         for top, left in ((0, 1), (2, 1), (1, 0), (1, 2)): # above, below, left, right
             window = slice(top, top + height), slice(left, left + width)
             new = near[window] & ~known
-            pixels[new, :-1] = colours[window][new, :-1]
+            neighbours = colours[window]
+            pixels[new, :-1] = neighbours[new, :-1]
             known = known | new
     return Image.fromarray(pixels, photo.mode)
 
 # %% ../nbs/11_inference.ipynb #i-helpers
 def _check_pictures(lr: Tensor) -> None:
-    if lr.ndim != 4 or lr.shape[1] != 3 or not lr.numel():
-        expected = f"RGB pictures of shape (N, 3, H, W), not {tuple(lr.shape)}; a single one is x[None]"
-        raise ValueError(f"an upscaler takes {expected}")
+    shape = tuple(lr.shape)
+    if lr.ndim != 4 or shape[1] != 3 or not lr.numel():
+        raise ValueError(f"expected RGB pictures (N, 3, H, W), got {shape}; a single one is x[None]")
     if lr.dtype not in (torch.float32, torch.uint8):
-        raise ValueError(f"an upscaler takes float32 in [0, 1] or uint8, not {lr.dtype}")
+        raise ValueError(f"expected float32 or uint8, not {lr.dtype}")
 
 def _place(lr: Tensor, device: torch.device) -> Tensor:
     "On the device, as floats in [0, 1]."
     lr = lr.to(device, memory_format=torch.channels_last)
-    return lr.float() / 255 if lr.dtype == torch.uint8 else lr
+    if lr.dtype == torch.uint8: return lr.float() / 255
+    return lr
 
 def _finish_tile(lr: Tensor, sr: Tensor) -> Tensor:
     "Within [0, 1], or in 8 bits if `lr` is."
     sr = sr.clamp_(0, 1)
-    return sr.mul_(255).round_().byte() if lr.dtype == torch.uint8 else sr
+    if lr.dtype == torch.uint8: return sr.mul_(255).round_().byte()
+    return sr
+
+def _no_memory(lr: Tensor, device: torch.device) -> ValueError:
+    height, width = lr.shape[-2:]
+    return ValueError(f"{device} has no memory for a tile of {width} x {height} pixels; give a smaller --tile")
+
+def _ready_parts(generator: Generator, device: torch.device, compile: bool) -> list:
+    "The parts that a tile goes through, on the device."
+    placed = generator.eval().to(device, memory_format=torch.channels_last)
+    network = use_fast_tail(placed)
+    parts = [network.head, network.trunk, network.render]
+    if compile: return [torch.compile(part, dynamic=True) for part in parts]
+    return parts
 
 # %% ../nbs/11_inference.ipynb #i-network-code
 class _Network:
     "A generator on its device: one tile in, one finished tile out."
     def _place_network(self, generator: Generator, device: str, precision: str, compile: bool) -> None:
-        self.device, self.scale = pick_device(device), generator.scale
+        self.device = pick_device(device)
         self.dtype = pick_precision(precision, self.device)
-        self.halo, self.render_halo = halo(generator) + BACK_REACH * self.back_project, render_halo(generator)
-        generator = use_fast_tail(generator.eval().to(self.device, memory_format=torch.channels_last))
-        parts = generator.head, generator.trunk, generator.render
-        self.head, self.trunk, self.render = (torch.compile(part, dynamic=True) if compile else part for part in parts)
+        self.scale = generator.scale
+        self.halo, self.render_halo = halo(generator), render_halo(generator)
+        if self.back_project: self.halo += BACK_REACH
+        self.head, self.trunk, self.render = _ready_parts(generator, self.device, compile)
 
     @torch.inference_mode()
     def _enhance_tile(self, lr: Tensor, render_pixels: int) -> Tensor:
         "One finished tile on the CPU, with self-ensemble and back-projection if they are on."
-        network = forward = partial(self._forward_tile, render_pixels=render_pixels)
-        if self.ensemble: network = partial(self_ensemble, forward)
-        try:
-            sr = self._back_projected(network, lr) if self.back_project else network(lr)
-        except torch.OutOfMemoryError:
-            size = f"{lr.shape[-1]} x {lr.shape[-2]}"
-            problem = f"{self.device} has no memory for a tile of {size} pixels"
-            raise ValueError(f"{problem}; give a smaller --tile") from None
+        network = partial(self._forward_tile, render_pixels=render_pixels)
+        if self.ensemble: network = partial(self_ensemble, network)
+        if self.back_project: network = partial(self._back_projected, network)
+        try: sr = network(lr)
+        except torch.OutOfMemoryError: raise _no_memory(lr, self.device) from None
         return _finish_tile(lr, sr).cpu()
 
     def _forward_tile(self, lr: Tensor, render_pixels: int) -> Tensor:
         "One forward pass, with `render` in strips; returns float32, not clamped, so edges may overshoot [0, 1]."
-        large = self.device.type == "cpu" and len(lr) * lr.shape[-2] * lr.shape[-1] > FEATURE_PIXELS // 2
+        n, _, height, width = lr.shape
+        large = self.device.type == "cpu" and n * height * width > FEATURE_PIXELS // 2
         if large: return_freed_memory() # of the tile before
         lr = _place(lr, self.device)
         first = self.head(lr).to(self.dtype) # in float32: in bfloat16 all levels above 127 would be rounded up
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        reduced = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype, enabled=reduced):
             maps = self.trunk(first)
             if large: return_freed_memory()
-            rows = max(render_pixels // (len(lr) * lr.shape[-1]), 1)
+            rows = max(render_pixels // (n * width), 1)
             def render(x): return to_unit(self.render(x).float())
-            return in_tiles(render, maps, self.scale, (rows, lr.shape[-1]), self.render_halo)
+            return in_tiles(render, maps, self.scale, (rows, width), self.render_halo)
 
     def _back_projected(self, network: Callable, lr: Tensor) -> Tensor:
         device = "cpu" if self.device.type == "mps" else self.device # Apple's GPUs can't shrink by bicubic
         def on_device(x): return network(x).to(device)
-        return back_project(on_device, _place(lr, self.device).to(device))
+        placed = _place(lr, self.device)
+        return back_project(on_device, placed.to(device))
 
 # %% ../nbs/11_inference.ipynb #i-tiles-code
 class _InTiles(_Network):
@@ -153,15 +173,20 @@ class _InTiles(_Network):
         """Super-resolve tensors band by band, from top to bottom, in as few tiles as memory allows. Raises `ValueError`
         for tensors of another kind, and if a GPU's memory can't hold a tile."""
         _check_pictures(lr)
-        height, width = lr.shape[-2:]
         pixels, render_pixels = _budget(self.device, self.scale) # once per picture
-        tile, together = (self.tile, self.tile), 1
-        if not self.tile:
-            tile = tile_shape(height, width, pixels // len(lr), self.halo)
-            outer = [min(side + 2 * self.halo, whole) for side, whole in zip(tile, (height, width))]
-            together = max(pixels // (math.prod(outer) * len(lr)), 1)
         network = partial(self._enhance_tile, render_pixels=render_pixels)
+        if self.tile: tile, together = (self.tile, self.tile), 1
+        else: tile, together = self._fitting(lr, pixels)
         return bands(network, lr, self.scale, tile, self.halo, together)
+
+    def _fitting(self, lr: Tensor, pixels: int) -> tuple:
+        "A tile's height and width, and how many tiles fit at once."
+        n, _, height, width = lr.shape
+        tile = tile_shape(height, width, pixels // n, self.halo)
+        outer_height = min(tile[0] + 2 * self.halo, height)
+        outer_width = min(tile[1] + 2 * self.halo, width)
+        together = pixels // (n * outer_height * outer_width)
+        return tile, max(together, 1)
 
 # %% ../nbs/11_inference.ipynb #i-class-code
 class Upscaler(_InTiles):
@@ -186,20 +211,25 @@ class Upscaler(_InTiles):
         **options, # `device`, `precision`, `tile`, `compile`, `ensemble`, `back_project`: as in Upscaler
     ) -> "Upscaler":
         "An upscaler with the weights called `name`; see `load_generator`."
-        return cls(load_generator(name), **options)
+        generator = load_generator(name)
+        return cls(generator, **options)
 
     def __call__(self,
         photo, # an `Image` of any mode, or a path
     ) -> Image.Image: # `scale` times as wide and high; mode L, LA, RGB or RGBA, as the photo's
         "Super-resolve a picture. Grey stays grey, transparency is enlarged by bicubic. Raises as `open_photo` does."
         photo = open_photo(photo)
-        transparent = photo.mode.endswith("A")
         size = photo.width * self.scale, photo.height * self.scale
-        sr, top = Image.new(photo.mode.removesuffix("A"), size), 0
-        for strip in self.strips(_fill_under_alpha(photo) if transparent else photo):
+        sr = Image.new(photo.mode.removesuffix("A"), size)
+        transparent = photo.mode.endswith("A")
+        visible = _fill_under_alpha(photo) if transparent else photo
+        top = 0
+        for strip in self.strips(visible):
             sr.paste(strip, (0, top))
             top += strip.height
-        if transparent: sr.putalpha(photo.getchannel("A").resize(size, Image.BICUBIC))
+        if transparent:
+            alpha = photo.getchannel("A")
+            sr.putalpha(alpha.resize(size, Image.BICUBIC))
         return sr
 
     def strips(self,
@@ -207,8 +237,10 @@ class Upscaler(_InTiles):
     ) -> Iterator[Image.Image]: # mode L or RGB, `scale` rows each; grey stays grey
         "The result for a picture from top to bottom, without its transparency."
         mode = photo.mode.removesuffix("A")
-        for band in self.bands(photo_to_8bit(photo)[None]):
-            for strip in band[0].split(self.scale, -2): yield tensor_to_photo(strip).convert(mode)
+        levels = photo_to_8bit(photo)[None]
+        for band in self.bands(levels):
+            for strip in band[0].split(self.scale, -2):
+                yield tensor_to_photo(strip).convert(mode)
             del band, strip # before the next band is computed, not after
 
 # %% ../nbs/11_inference.ipynb #i-old

@@ -11,7 +11,7 @@ __all__ = ['halo', 'render_halo', 'tiles', 'bands', 'join_bands', 'in_tiles', 't
 # %% ../nbs/11_inference.ipynb #i-imports2
 import math
 from collections.abc import Callable, Iterator
-from itertools import groupby, islice
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -23,7 +23,8 @@ def halo(
     generator: Generator, # any number of blocks, any scale
 ) -> int: # LR pixels
     "How far an output pixel can see: the sum of all kernel radii, each in LR pixels."
-    head, blocks, merge = 4, 2 * generator.n_blocks, 1
+    head, merge = 4, 1
+    blocks = 2 * generator.n_blocks
     return head + blocks + merge + render_halo(generator)
 
 def render_halo(
@@ -31,7 +32,9 @@ def render_halo(
 ) -> int: # LR pixels
     "The part of the halo that `Generator.render` needs, for its sub-pixel steps and the tail."
     steps = generator.scale.bit_length() - 1
-    return math.ceil(sum(1 / 2 ** step for step in range(steps)) + 4 / generator.scale)
+    sub_pixel = sum(1 / 2 ** step for step in range(steps))
+    tail = 4 / generator.scale
+    return math.ceil(sub_pixel + tail)
 
 # %% ../nbs/11_inference.ipynb #i-tiles
 def tiles(
@@ -41,13 +44,15 @@ def tiles(
     margin: int, # how much more a tile sees on each side, cut off at the picture's edges
 ) -> Iterator[tuple]: # inner and outer box: (top, bottom, left, right)
     "Boxes that cover the picture, row by row: inner ones without overlap, outer ones with what the network must see."
-    for top in range(0, height, tile[0]):
-        bottom = min(top + tile[0], height)
+    tile_height, tile_width = tile
+    for top in range(0, height, tile_height):
+        bottom = min(top + tile_height, height)
         rows = max(top - margin, 0), min(bottom + margin, height)
-        for left in range(0, width, tile[1]):
-            right = min(left + tile[1], width)
+        for left in range(0, width, tile_width):
+            right = min(left + tile_width, width)
             columns = max(left - margin, 0), min(right + margin, width)
-            yield (top, bottom, left, right), (*rows, *columns)
+            inner = top, bottom, left, right
+            yield inner, rows + columns
 
 # %% ../nbs/11_inference.ipynb #i-bands-code
 def bands(
@@ -69,18 +74,26 @@ def bands(
         for inner, outer, answer in _answers(network, lr, row, together):
             top, bottom, left, right = (scale * edge for edge in inner)
             if band is None: band = answer.new_empty(len(lr), 3, bottom - top, scale * width)
-            y, x = top - scale * outer[0], left - scale * outer[2] # where the inner box begins in the answer
+            y = top - scale * outer[0] # where the inner box begins in the answer
+            x = left - scale * outer[2]
             band[..., left:right] = answer[..., y:y + bottom - top, x:x + right - left]
         yield band
         del band # frees its memory before the next one
 
 def _answers(network: Callable, lr: Tensor, row: Iterator, together: int) -> Iterator[tuple]:
     "The boxes of a row, each with the network's answer; up to `together` tiles of one shape go through it at once."
-    for _, same_width in groupby(row, lambda pair: pair[1][3] - pair[1][2]):
-        while group := list(islice(same_width, together)):
+    def outer_width(pair):
+        _, (top, bottom, left, right) = pair
+        return right - left
+
+    for _, same_width in groupby(row, outer_width):
+        left_over = list(same_width)
+        while left_over:
+            group, left_over = left_over[:together], left_over[together:]
             parts = [lr[..., top:bottom, left:right] for _, (top, bottom, left, right) in group]
-            answers = network(torch.cat(parts)).split(len(lr))
-            for (inner, outer), answer in zip(group, answers): yield inner, outer, answer
+            answers = network(torch.cat(parts))
+            for (inner, outer), answer in zip(group, answers.split(len(lr))):
+                yield inner, outer, answer
 
 # %% ../nbs/11_inference.ipynb #6c9c1ecc
 def join_bands(
@@ -99,7 +112,8 @@ def in_tiles(
     together: int = 1, # tiles at once
 ) -> Tensor: # `(N, 3, scale*H, scale*W)`
     "Run `network` tile by tile; returns one tensor."
-    return join_bands(bands(network, lr, scale, tile, margin, together))
+    results = bands(network, lr, scale, tile, margin, together)
+    return join_bands(results)
 
 # %% ../nbs/11_inference.ipynb #i-shape
 def tile_shape(
