@@ -232,8 +232,7 @@ def fill(
         factor, letter = re.fullmatch(r"(\d*)([a-zA-Z]?)", term).groups()
         return int(factor or 1) * (numbers[letter] if letter else 1)
 
-    def total(braces: re.Match) -> str:
-        return str(sum(map(value, braces[1].split("+"))))
+    def total(braces: re.Match) -> str: return str(sum(map(value, braces[1].split("+"))))
 
     return re.sub(r"\{(.*?)\}", total, template)
 
@@ -259,8 +258,7 @@ def _plain(tensors: dict) -> dict:
     "The tensors on the CPU, in double precision for exact folding, without a prefix that all names share."
     for key, t in tensors.items():
         if isinstance(t, Tensor): continue
-        advice = "give the generator's state dict itself, such as checkpoint['state_dict']"
-        raise ValueError(f"{key!r} is a {type(t).__name__}, not a tensor: {advice}")
+        raise ValueError(f"{key!r} is a {type(t).__name__}; give a state dict, such as checkpoint['state_dict']")
     tensors = {key: t for key, t in tensors.items() if key != "n_averaged"} # a counter of torch's AveragedModel
     for prefix in PREFIXES:
         if tensors and all(key.startswith(prefix) for key in tensors):
@@ -283,16 +281,18 @@ def _closest(layout: Layout, tensors: dict) -> tuple: # blocks, steps, missing n
     names = {key.rpartition(".")[0] for key in tensors}
     most_blocks = max(len(names) // 4, 1) # a block has four layers or more
     sizes = product(range(1, most_blocks + 1), (1, 2, 3))
-    n_blocks, steps = min(sizes, key=lambda size: len(_stored(layout, *size) ^ names))
+    def misfits(size): return len(_stored(layout, *size) ^ names)
+    n_blocks, steps = min(sizes, key=misfits)
     stored = _stored(layout, n_blocks, steps)
     return n_blocks, steps, stored - names, names - stored
 
 # %% ../nbs/15_convert.ipynb #c3f12db0
 def _few(names: set) -> str:
     "Four of these names, and how many more there are."
+    if not names: return "none"
     first = ", ".join(sorted(names)[:4])
     rest = len(names) - 4
-    return f"{first} and {rest} more" if rest > 0 else first or "none"
+    return f"{first} and {rest} more" if rest > 0 else first
 
 def _differences(missing: set, unknown: set) -> str:
     return f"missing: {_few(missing)}; unknown: {_few(unknown)}"
@@ -303,10 +303,12 @@ def recognise(
     "The layout that has these names. Raises `ValueError` if none does, and names the closest."
     plain = _plain(tensors)
     unmatched = {name: _closest(layout, plain)[2:] for name, layout in LAYOUTS.items()}
-    name = min(unmatched, key=lambda name: sum(map(len, unmatched[name])))
+    def misfits(name): return sum(map(len, unmatched[name]))
+    name = min(unmatched, key=misfits)
     missing, unknown = unmatched[name]
     if missing or unknown:
-        known, differences = ", ".join(LAYOUTS), _differences(missing, unknown)
+        known = ", ".join(LAYOUTS)
+        differences = _differences(missing, unknown)
         raise ValueError(f"these names fit no known layout ({known}). The closest is {name}; {differences}")
     return name
 
@@ -357,11 +359,8 @@ def _translate(tensors: dict, layout: Layout, n_blocks: int, steps: int, channel
     def put(name, layer):
         for key, t in layer.items(): ours[f"{name}.{key}"] = t
 
-    def conv(name, *shape):
-        return _conv(tensors, names[name], *shape)
-
-    def put_slopes(name):
-        put(name, _slopes(tensors, names[name], c))
+    def conv(name, *shape): return _conv(tensors, names[name], *shape)
+    def put_slopes(name): put(name, _slopes(tensors, names[name], c))
 
     def put_conv_norm(first, second):
         layer = conv(first, c, c, 3, 3)
