@@ -25,7 +25,8 @@ def pair_photos(
 ) -> Iterator[tuple]: # name, LR and HR, each `(1, 3, h, w)` in [0, 1]
     """Pairs to evaluate on; without `lr_dir`, LR is made by bicubic. HR is cropped to a multiple of `scale`.
     Raises `ValueError` if a partner is missing or doesn't fit."""
-    partners = _find_all_partners(find_photos(hr_dir), lr_dir, scale)
+    originals = find_photos(hr_dir)
+    partners = _find_all_partners(originals, lr_dir, scale)
     return (_load_pair(path, partner, scale) for path, partner in partners)
 
 def _find_all_partners(originals: list, lr_dir, scale: int) -> list:
@@ -38,14 +39,18 @@ def _find_all_partners(originals: list, lr_dir, scale: int) -> list:
         raise ValueError(f"{lr_dir}: holds no LR version of {names} (looked for NAME and NAMEx{scale})")
     return list(partners.items())
 
+def _load(path: Path) -> Tensor:
+    photo = open_photo(path)
+    return photo_to_tensor(photo)[None]
+
 def _load_pair(path: Path, partner: Path | None, scale: int) -> tuple:
-    def load(path): return photo_to_tensor(open_photo(path))[None]
-    hr = crop_to_multiple(load(path), scale)
+    hr = crop_to_multiple(_load(path), scale)
     if not hr.numel(): raise ValueError(f"{path}: smaller than {scale} x {scale} pixels")
-    lr = load(partner) if partner else degrade(hr, scale)
+    lr = _load(partner) if partner else degrade(hr, scale)
     height, width = lr.shape[-2:]
-    if (height * scale, width * scale) != tuple(hr.shape[-2:]):
-        problem = f"{width} x {height} pixels are not a {scale}th of {path}, {hr.shape[-1]} x {hr.shape[-2]}"
+    hr_height, hr_width = hr.shape[-2:]
+    if (height * scale, width * scale) != (hr_height, hr_width):
+        problem = f"{width} x {height} pixels are not a {scale}th of {path}, {hr_width} x {hr_height}"
         raise ValueError(f"{partner}: {problem}")
     return path.stem, lr, hr
 
@@ -56,7 +61,8 @@ def score(
     perceptual: bool = False, # the perceptual distance as well
 ) -> dict: # psnr_y in dB, ssim_y (Wang), ssim_daala, and lpips if asked for
     "All figures of one picture."
-    figures = dict(psnr_y=psnr(sr, hr), ssim_y=ssim(sr, hr), ssim_daala=ssim(sr, hr, window="daala"))
+    figures = dict(psnr_y=psnr(sr, hr), ssim_y=ssim(sr, hr))
+    figures["ssim_daala"] = ssim(sr, hr, window="daala")
     if perceptual: figures["lpips"] = lpips(sr, hr)
     return {key: value.item() for key, value in figures.items()}
 
@@ -81,15 +87,21 @@ def evaluate_folder(
     images = []
     for path in mine:
         name, lr, hr = _load_pair(path, partners[path], scale)
-        try:
-            images.append(dict(name=name) | score(network(lr), hr, perceptual))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-        if on_result: on_result(images[-1])
+        try: figures = score(network(lr), hr, perceptual)
+        except ValueError as error: raise ValueError(f"{path}: {error}") from None
+        image = dict(name=name) | figures
+        if on_result: on_result(image)
+        images.append(image)
     if shared: images = gather_all(images)
-    figures = [key for key in images[0] if key != "name"]
-    mean = {key: sum(image[key] for image in images) / len(images) for key in figures}
-    return dict(weights=str(weights), **options, n=len(images), mean=mean, images=images)
+    return dict(weights=str(weights), **options, n=len(images), mean=_mean(images), images=images)
+
+def _mean(images: list) -> dict:
+    mean = {}
+    for key in images[0]:
+        if key == "name": continue
+        total = sum(image[key] for image in images)
+        mean[key] = total / len(images)
+    return mean
 
 def _network(weights, device: str, options: dict) -> tuple:
     "What enlarges, and by how much."
