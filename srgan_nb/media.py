@@ -26,7 +26,8 @@ def check_paths(
     overwrite: bool, # replace `target` if it exists
 ) -> None:
     "Raises `ValueError` if both are the same file, `FileExistsError` if `target` exists and may not be replaced."
-    if target.exists() and source.exists() and target.samefile(source):
+    both_exist = target.exists() and source.exists()
+    if both_exist and target.samefile(source):
         raise ValueError(f"{target}: is the source itself; choose another name")
     refuse_existing(target, overwrite)
 
@@ -35,35 +36,38 @@ def refuse_existing(
     overwrite: bool, # replace it if it exists
 ) -> None:
     "Raises `FileExistsError` if `target` exists and may not be replaced."
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"{target}: exists already; give --overwrite to replace it")
+    if overwrite or not target.exists(): return
+    raise FileExistsError(f"{target}: exists already; give --overwrite to replace it")
 
 # %% ../nbs/12_files.ipynb #f-format-code
-_LONGEST = dict(PNG=2**31 - 1, TIFF=2**31 - 1, JPEG=65500, WEBP=16383, AVIF=32768, JPEG2000=2**31 - 1,
-    BMP=2**31 - 1, PPM=2**31 - 1, TGA=65535, GIF=65535)
+_INT = 2**31 - 1 # the largest number in 32 bits with a sign
+_LONGEST = dict(PNG=_INT, TIFF=_INT, JPEG=65500, WEBP=16383, AVIF=32768, JPEG2000=_INT,
+    BMP=_INT, PPM=_INT, TGA=65535, GIF=65535)
 _KEEPS_ALPHA = {"PNG", "TIFF", "WEBP", "AVIF", "JPEG2000"}
 
 def _format_of(target: Path) -> str:
-    form = Image.registered_extensions().get(target.suffix.lower())
+    suffix = target.suffix
+    form = Image.registered_extensions().get(suffix.lower())
     if form in _LONGEST and form in Image.SAVE: return form
-    problem = f"no format for photographs has the suffix {target.suffix!r}"
-    raise ValueError(f"{target}: {problem}; use .png, .jpg, .webp or .tif")
+    raise ValueError(f"{target}: no photo format has the suffix {suffix!r}; use .png, .jpg, .webp or .tif")
 
 def _check_format(target: Path, form: str, source: Path, photo: Image.Image, scale: int) -> None:
-    if photo.mode.endswith("A") and form not in _KEEPS_ALPHA:
+    transparent = photo.mode.endswith("A")
+    if transparent and form not in _KEEPS_ALPHA:
         raise ValueError(f"{target}: {form} cannot hold the transparency of {source}; use .png")
-    side = scale * max(photo.size)
-    if side > _LONGEST[form]:
-        raise ValueError(f"{target}: {form} holds {_LONGEST[form]} pixels a side, and the result has {side}; use .png")
+    side, longest = scale * max(photo.size), _LONGEST[form]
+    if side > longest:
+        raise ValueError(f"{target}: {form} holds {longest} pixels a side, and the result has {side}; use .png")
 
 # %% ../nbs/12_files.ipynb #f-profile-code
 def _profile(photo: Image.Image) -> bytes | None:
     "The colour profile, if it is one for the channels of `photo`; bytes 16 to 19 of a profile name them."
     profile = photo.info.get("icc_profile") or b""
     length = int.from_bytes(profile[:4], "big") # some writers pad a profile, some cut it
+    is_whole = 128 < length <= len(profile)
     channels = b"RGB " if photo.mode.startswith("RGB") else b"GRAY"
-    whole = 128 < length <= len(profile) and profile[16:20] == channels
-    return profile[:length] if whole else None
+    if is_whole and profile[16:20] == channels: return profile[:length]
+    return None
 
 # %% ../nbs/12_files.ipynb #f-stream-code
 def _stream_png(upscaler: Upscaler, photo: Image.Image, target: Path) -> None:
@@ -73,21 +77,17 @@ def _stream_png(upscaler: Upscaler, photo: Image.Image, target: Path) -> None:
 
     colour = photo.mode == "RGB"
     shape = photo.height * upscaler.scale, photo.width * upscaler.scale
-    shape += (3,) if colour else ()
-    options = dict(
-        photometric="rgb" if colour else "minisblack",
-        rowsperstrip=upscaler.scale,
-        bigtiff=True,
-        metadata=None,
-    )
+    if colour: shape += (3,)
+    photometric = "rgb" if colour else "minisblack"
+    layout = dict(shape=shape, dtype=np.uint8, photometric=photometric, rowsperstrip=upscaler.scale, bigtiff=True)
     rows = map(np.asarray, upscaler.strips(photo))
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".raw-") as scratch:
         raw = f"{scratch}/pixels.tif"
-        imwrite(raw, rows, shape=shape, dtype=np.uint8, iccprofile=_profile(photo), **options)
+        imwrite(raw, rows, iccprofile=_profile(photo), metadata=None, **layout)
         try:
-            pyvips.Image.tiffload(raw, access="sequential").pngsave(str(target), filter="all")
-        except pyvips.Error as error:
-            raise OSError(error) from None
+            picture = pyvips.Image.tiffload(raw, access="sequential")
+            picture.pngsave(str(target), filter="all")
+        except pyvips.Error as error: raise OSError(error) from None
 
 def _can_stream(target: Path) -> bool:
     "Whether libvips is installed and takes a file of this name, which must be valid UTF-8."
@@ -117,7 +117,9 @@ def upscale_file(
     try:
         with atomic_path(target) as temporary:
             if opaque_png and _can_stream(temporary): _stream_png(upscaler, photo, temporary)
-            else: upscaler(photo).save(temporary, form, icc_profile=_profile(photo))
+            else:
+                large = upscaler(photo)
+                large.save(temporary, form, icc_profile=_profile(photo))
     except OSError as error:
         raise OSError(f"{target}: cannot be written; is the disk full? ({error})") from None
 
@@ -139,30 +141,37 @@ def upscale_video(
         raise ValueError(f"{target}: no clip has the suffix {target.suffix!r}; use {suffixes}")
     check_paths(source, target, overwrite)
     frames, about = _read_clip(source)
-    width, height = about["size"]
-    frames = progress(frames, desc=source.name, total=round(about["fps"] * about["duration"]), leave=False)
+    expected = round(about["fps"] * about["duration"])
+    frames = progress(frames, desc=source.name, total=expected, leave=False)
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(target) as temporary:
-        sent = 0
-        with closing(_clip_writer(temporary.absolute(), source, about, upscaler.scale)) as writer:
+        file, sent = temporary.absolute(), 0
+        with closing(_clip_writer(file, source, about, upscaler.scale)) as writer:
             writer.send(None)
             for frame in frames:
-                lr = torch.frombuffer(bytearray(frame), dtype=torch.uint8).view(1, height, width, 3).permute(0, 3, 1, 2)
-                writer.send(upscaler.upscale(lr)[0].permute(1, 2, 0).contiguous().numpy())
+                writer.send(_upscale_frame(frame, about["size"], upscaler))
                 sent += 1
-        written = _frames_in(temporary.absolute())
+        written = _frames_in(file)
         if written != sent: raise OSError(f"{target}: ffmpeg wrote {written} of {sent} frames; is the disk full?")
+
+def _upscale_frame(frame: bytes, size: tuple, upscaler: Upscaler) -> np.ndarray:
+    width, height = size
+    levels = torch.frombuffer(bytearray(frame), dtype=torch.uint8)
+    lr = levels.view(1, height, width, 3).permute(0, 3, 1, 2)
+    sr = upscaler.upscale(lr)
+    return sr[0].permute(1, 2, 0).contiguous().numpy()
 
 # %% ../nbs/12_files.ipynb #2cf8b60c
 def _clip_writer(path: Path, source: Path, about: dict, scale: int):
     "A generator of imageio-ffmpeg that takes frames, and writes them with the sound of `source`."
     from imageio_ffmpeg import write_frames
     width, height = about["size"]
+    size = width * scale, height * scale
     colours = ["-vf", "scale=out_color_matrix=bt709", "-colorspace", "bt709"]
     options = dict(fps=about["fps"], macro_block_size=2, ffmpeg_log_level="error", output_params=colours)
     if about.get("audio_codec"): options["audio_path"] = str(source.absolute())
     if path.suffix.lower() == ".webm": options["codec"] = "libvpx-vp9" # WebM doesn't take H.264
-    return write_frames(path, (width * scale, height * scale), **options)
+    return write_frames(path, size, **options)
 
 # %% ../nbs/12_files.ipynb #f-clips-read
 def _read_clip(source: Path) -> tuple:
@@ -171,7 +180,8 @@ def _read_clip(source: Path) -> tuple:
     address = str(source.absolute()) # ffmpeg would take a relative name with a colon for a web address
     try:
         fps = next(read_frames(address))["fps"] or 30 # ffmpeg may give no rate if frames come at uneven times
-        frames = read_frames(address, output_params=["-r", str(fps), "-vf", "scale=iw*sar:ih"])
+        even = ["-r", str(fps), "-vf", "scale=iw*sar:ih"]
+        frames = read_frames(address, output_params=even)
         about = next(frames) | dict(fps=fps)
     except (OSError, RuntimeError, IndexError, StopIteration):
         problem = "no clip that ffmpeg can read" if source.is_file() else "no such file"
@@ -179,14 +189,10 @@ def _read_clip(source: Path) -> tuple:
     return _to_its_end(frames, source), about
 
 def _to_its_end(frames: Iterator, source: Path) -> Iterator:
-    try:
-        yield from frames
-    except RuntimeError as error:
-        raise ValueError(f"{source}: ffmpeg gave up in the middle of it ({error})") from None
+    try: yield from frames
+    except RuntimeError as error: raise ValueError(f"{source}: ffmpeg gave up in the middle of it ({error})") from None
 
 def _frames_in(clip) -> int:
     from imageio_ffmpeg import count_frames_and_secs
-    try:
-        return count_frames_and_secs(clip)[0]
-    except RuntimeError: # ffmpeg can't read it
-        return 0
+    try: return count_frames_and_secs(clip)[0]
+    except RuntimeError: return 0 # ffmpeg can't read it
