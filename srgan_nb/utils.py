@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.Image import Transpose
 from torch import Tensor
 from tqdm import tqdm
 
@@ -56,7 +57,7 @@ def to_photo_mode(
 ) -> Image.Image: # mode L, LA, RGB or RGBA, 8 bits a channel
     "The same picture in one of four modes. Raises `ValueError` for floats, because their range is unknown."
     mode = image.mode
-    if mode == "F": raise ValueError("its pixels are 32-bit floats of unknown range; save it with 8 or 16 bits first")
+    if mode == "F": raise ValueError("its pixels are 32-bit floats of unknown range; save it with 8 or 16 bits")
     if mode.startswith("I"): # 16 bits, or 16 bits in 32
         levels = np.asarray(image).clip(0, 65535) / 257
         grey = Image.fromarray(levels.round().astype(np.uint8))
@@ -65,22 +66,24 @@ def to_photo_mode(
 
     has_alpha = "transparency" in image.info or ("A" in mode.upper() and mode != "LAB")
     target = "L" if mode in ("1", "L", "LA", "La") else "RGB"
-    return image.convert(target + "A" if has_alpha else target)
+    if has_alpha: target += "A"
+    return image.convert(target)
 
 # %% ../nbs/01_utils.ipynb #u-exif-code
 _TURNS = { # EXIF's orientation -> what undoes it
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
 }
 
 def _upright(image: Image.Image) -> Image.Image:
     "As `ImageOps.exif_transpose`, which also rewrites the other tags and fails if one of them is damaged."
-    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    orientation = image.getexif().get(ExifTags.Base.Orientation)
+    turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 def _known_depth(image: Image.Image) -> Image.Image:
@@ -89,9 +92,9 @@ def _known_depth(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I") or not tags: return image
     bits = tags.get(258, (16,))[0]
     white_is_zero = tags.get(262) == 0
-    if bits != 16 or white_is_zero or tags.get(339, (1,))[0] != 1: # 1: unsigned integers
-        raise ValueError("its whole numbers are not 16 bits from black to white; save it with 8 or 16 bits first")
-    return image
+    unsigned = tags.get(339, (1,))[0] == 1
+    if bits == 16 and unsigned and not white_is_zero: return image
+    raise ValueError("its whole numbers are not 16 bits from black to white; save it with 8 or 16 bits")
 
 # %% ../nbs/01_utils.ipynb #26433d3e
 def open_photo(
@@ -106,14 +109,12 @@ def open_photo(
     try:
         with Image.open(source) as image:
             return to_photo_mode(_upright(_known_depth(image)))
-    except PermissionError:
-        raise PermissionError(f"{name}: may not be read") from None
-    except UnidentifiedImageError:
-        raise ValueError(f"{name}: not a picture in a format Pillow knows") from None
+    except PermissionError: raise PermissionError(f"{name}: may not be read") from None
+    except UnidentifiedImageError: raise ValueError(f"{name}: not a picture in a format Pillow knows") from None
     except Image.DecompressionBombError:
-        limit = f"{2 * Image.MAX_IMAGE_PIXELS:,}"
-        problem = f"claims to have more than {limit} pixels, which Pillow takes for an attack"
-        raise ValueError(f"{name}: {problem}; crop it or make it smaller first") from None
+        limit = 2 * Image.MAX_IMAGE_PIXELS
+        problem = f"more than {limit:,} pixels, which Pillow takes for an attack"
+        raise ValueError(f"{name}: {problem}; make it smaller") from None
     except Exception as error: # a decoder may raise anything
         raise ValueError(f"{name}: cannot be decoded: {error}") from None
 
@@ -131,8 +132,9 @@ def photo_to_8bit(
     photo: Image.Image, # any mode that to_photo_mode takes
 ) -> Tensor: # `(3, H, W)`, uint8
     "A picture as a tensor of its levels, 0 to 255. Raises `ValueError` if its pixels are floats."
-    pixels = np.array(to_photo_mode(photo).convert("RGB"))
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+    rgb = to_photo_mode(photo).convert("RGB")
+    pixels = torch.from_numpy(np.array(rgb))
+    return pixels.permute(2, 0, 1)
 
 def photo_to_tensor(
     photo: Image.Image, # any mode that to_photo_mode takes
@@ -144,8 +146,11 @@ def tensor_to_photo(
     x: Tensor, # `(3, H, W)`, nominally [0, 1], or uint8
 ) -> Image.Image: # mode RGB
     "A tensor as an 8-bit picture: clamped and rounded, as by `to_8bit`."
-    if x.dtype != torch.uint8: x = (x.detach().float().clamp(0, 1) * 255).round().byte()
-    return Image.fromarray(x.cpu().permute(1, 2, 0).numpy())
+    if x.dtype != torch.uint8:
+        x = x.detach().float().clamp(0, 1)
+        x = (x * 255).round().byte()
+    pixels = x.cpu().permute(1, 2, 0)
+    return Image.fromarray(pixels.numpy())
 
 # %% ../nbs/01_utils.ipynb #7cd8b90c
 def enlarge(
@@ -178,10 +183,12 @@ def show_images(
 
 def _cut_box(image, box: tuple | None) -> Image.Image:
     "The part of a picture inside `box`; all of it if that is None."
-    photo = tensor_to_photo(image) if isinstance(image, Tensor) else to_photo_mode(image).convert("RGB")
+    if isinstance(image, Tensor): photo = tensor_to_photo(image)
+    else: photo = to_photo_mode(image).convert("RGB")
     if box is None: return photo
+    width, height = photo.size
     left, top, right, bottom = box
-    edges = left * photo.width, top * photo.height, right * photo.width, bottom * photo.height
+    edges = left * width, top * height, right * width, bottom * height
     return photo.crop([round(edge) for edge in edges])
 
 # %% ../nbs/01_utils.ipynb #0e710bcd
@@ -197,29 +204,28 @@ def slider(
     sizes = [part.size for part in parts.values()]
     if len(sizes) != 2 or sizes[0] != sizes[1]:
         raise ValueError(f"a slider got pictures of {sizes} pixels; expected two of the same size")
-    slots = zip(("first", "second"), parts.items())
-    panels = [_panel(slot, title, part, alt) for slot, (title, part) in slots]
+    (first, left), (second, right) = parts.items()
+    panels = _panel("first", first, left, alt) + _panel("second", second, right, alt)
     label = f"{escape(alt)}: the arrow keys move the line"
-    return "".join([
-        f'<link rel="stylesheet" href="{component}/styles.css">',
-        f'<script type="module" src="{component}/index.js"></script>',
-        '<figure class="slider">',
-        f'<img-comparison-slider tabindex="0" role="group" aria-label="{label}">',
-        *panels,
-        "</img-comparison-slider>",
-        f"<figcaption>{escape(caption)}</figcaption></figure>"])
+    moving = f'<img-comparison-slider tabindex="0" role="group" aria-label="{label}">{panels}</img-comparison-slider>'
+    figure = f'<figure class="slider">{moving}<figcaption>{escape(caption)}</figcaption></figure>'
+    style = f'<link rel="stylesheet" href="{component}/styles.css">'
+    script = f'<script type="module" src="{component}/index.js"></script>'
+    return style + script + figure
 
 def _panel(slot: str, title: str, photo: Image.Image, alt: str) -> str:
     "One of a slider's two pictures, with its title."
     size = f'width="{photo.width}" height="{photo.height}"'
-    img = f'<img {size} alt="{escape(alt)}: {escape(title)}" src="{_data_url(photo)}">'
-    return f'<figure slot="{slot}">{img}<figcaption>{escape(title)}</figcaption></figure>'
+    text = escape(title)
+    img = f'<img {size} alt="{escape(alt)}: {text}" src="{_data_url(photo)}">'
+    return f'<figure slot="{slot}">{img}<figcaption>{text}</figcaption></figure>'
 
 def _data_url(photo: Image.Image) -> str:
     "A picture as an address that holds the picture itself."
     buffer = BytesIO()
     photo.save(buffer, "JPEG", quality=92, subsampling=0) # colours at full resolution: they are compared
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    data = base64.b64encode(buffer.getvalue())
+    return "data:image/jpeg;base64," + data.decode()
 
 # %% ../nbs/01_utils.ipynb #074a533c
 def set_seed(
@@ -236,7 +242,8 @@ def progress(
     **options, # tqdm's: `desc`, `total`, `initial`, ...
 ) -> tqdm: # the bar, and an iterator of `items`
     "A progress bar on stderr, if that is a terminal."
-    silent = os.environ.get("TQDM_DISABLE") or int(os.environ.get("RANK", 0)) > 0
+    rank = int(os.environ.get("RANK", 0))
+    silent = os.environ.get("TQDM_DISABLE") or rank > 0
     return tqdm(items, disable=True if silent else None, **options)
 
 # %% ../nbs/01_utils.ipynb #u-old
