@@ -20,9 +20,10 @@ def empirical_risk(
     hrs: Tensor | list, # their N references, each shaped like its picture
 ) -> Tensor: # scalar
     "Eq. 1: mean of `loss` over pictures. Raises `ValueError` if there are none or their counts differ."
-    if len(srs) != len(hrs) or len(srs) == 0:
-        raise ValueError(f"empirical_risk got {len(srs)} pictures and {len(hrs)} references; "
-                         "expected at least one picture, and one reference for each")
+    pictures, references = len(srs), len(hrs)
+    if pictures == 0 or pictures != references:
+        given = f"{pictures} pictures and {references} references"
+        raise ValueError(f"empirical_risk got {given}; expected pairs, at least one")
     losses = [loss(sr, hr) for sr, hr in zip(srs, hrs)]
     return torch.stack(losses).mean()
 
@@ -33,24 +34,29 @@ def minimax_value(
 ) -> Tensor: # scalar, at most 0; -2 ln 2 if D cannot tell them apart
     "Eq. 2: mean log D(HR) + mean log(1 - D(SR)). Raises `ValueError` for mismatched, empty or integer tensors."
     real, fake = _pair("minimax_value", real_logits, fake_logits)
-    return F.logsigmoid(real).mean() + F.logsigmoid(-fake).mean()
+    on_real = F.logsigmoid(real).mean() # log D(HR)
+    on_fake = F.logsigmoid(-fake).mean() # log(1 - D(SR))
+    return on_real + on_fake
 
 # %% ../nbs/00_paper.ipynb #663d65ed
 def _wide(name, x):
     "`x` in at least 32 bits, so that sums are safe."
     if not x.is_floating_point():
-        raise ValueError(f"{name} got {x.dtype}; expected floating point: "
-                         "convert and scale pictures first (integers wrap around)")
+        raise ValueError(f"{name} got {x.dtype}; expected floating point")
     if x.numel() == 0:
-        raise ValueError(f"{name} got shape {tuple(x.shape)}; cannot average an empty tensor")
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        raise ValueError(f"{name} got an empty tensor, {tuple(x.shape)}")
+    if x.dtype in (torch.float16, torch.bfloat16): x = x.float()
+    return x
+
+
+def _shapes(a, b):
+    return f"{tuple(a.shape)} and {tuple(b.shape)}"
 
 
 def _pair(name, a, b):
     "Both tensors through `_wide`, after checking that their shapes match."
     if a.shape != b.shape:
-        raise ValueError(f"{name} got shapes {tuple(a.shape)} and {tuple(b.shape)}; "
-                         "expected the same shape twice (nothing is broadcast)")
+        raise ValueError(f"{name} got shapes {_shapes(a, b)}; expected the same shape twice")
     return _wide(name, a), _wide(name, b)
 
 # %% ../nbs/00_paper.ipynb #f85634c8
@@ -67,7 +73,9 @@ def discriminator_loss(
     if kind == "bce":
         return F.softplus(-real).mean() + F.softplus(fake).mean()
     if kind == "lsgan":
-        return 0.5 * ((real - 1).pow(2).mean() + fake.pow(2).mean())
+        real_error = (real - 1).pow(2).mean()
+        fake_error = fake.pow(2).mean()
+        return 0.5 * (real_error + fake_error)
     raise ValueError(f"discriminator_loss got kind {kind!r}; expected {_GAN_KINDS}")
 
 # %% ../nbs/00_paper.ipynb #117a16ce
@@ -78,8 +86,8 @@ def perceptual_loss(
 ) -> Tensor: # scalar
     "Eq. 3: content plus weighted adversarial loss, for G. Raises `ValueError` if either isn't a floating-point scalar."
     if content.ndim or adversarial.ndim:
-        shapes = f"{tuple(content.shape)} and {tuple(adversarial.shape)}"
-        raise ValueError(f"perceptual_loss got shapes {shapes}; expected two scalars: reduce each loss with .mean()")
+        shapes = _shapes(content, adversarial)
+        raise ValueError(f"perceptual_loss got shapes {shapes}; expected two scalars")
     content = _wide("perceptual_loss", content)
     adversarial = _wide("perceptual_loss", adversarial)
     return content + weight * adversarial
@@ -126,7 +134,9 @@ def total_variation_loss(
 ) -> Tensor: # scalar, units of [-1, 1] per pixel
     "Sec. 3.4: mean absolute step along rows plus along columns. Raises `ValueError` for a wrong shape or dtype."
     if sr.ndim != 4 or min(sr.shape[-2:]) < 2:
-        raise ValueError(f"total_variation_loss got shape {tuple(sr.shape)}; "
-                         "expected (N, C, H, W) with H and W at least 2")
+        shape = tuple(sr.shape)
+        raise ValueError(f"total_variation_loss got {shape}; expected (N, C, H, W), H and W at least 2")
     sr = _wide("total_variation_loss", sr)
-    return sr.diff(dim=-1).abs().mean() + sr.diff(dim=-2).abs().mean()
+    along_rows = sr.diff(dim=-1).abs().mean()
+    along_columns = sr.diff(dim=-2).abs().mean()
+    return along_rows + along_columns

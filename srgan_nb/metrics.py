@@ -20,8 +20,9 @@ def luminance(
     x: Tensor, # `(N, 3, H, W)`, RGB in [0, 1]
 ) -> Tensor: # `(N, 1, H, W)`, from 16/255 (black) to 235/255 (white)
     "The y-channel of Sec. 3.1: BT.601, studio range. Raises `ValueError` for integers."
-    weights = require_float(x).new_tensor([65.481, 128.553, 24.966]).view(1, 3, 1, 1)
-    return (16 + (weights * x).sum(1, keepdim=True)) / 255
+    weights = require_float(x).new_tensor([65.481, 128.553, 24.966])
+    weighted = weights.view(1, 3, 1, 1) * x
+    return (16 + weighted.sum(1, keepdim=True)) / 255
 
 # %% ../nbs/03_metrics.ipynb #fa5c59a7
 def _wide(x: Tensor) -> Tensor:
@@ -38,13 +39,15 @@ def _prepare(sr: Tensor, hr: Tensor, shave: int, channel: str) -> tuple[Tensor, 
 
 # %% ../nbs/03_metrics.ipynb #9a7d8406
 def _check_pair(sr: Tensor, hr: Tensor, shave: int, channel: str) -> None:
-    if sr.shape != hr.shape or sr.ndim != 4 or sr.shape[1] != 3:
-        shapes = f"{tuple(sr.shape)} and {tuple(hr.shape)}"
-        raise ValueError(f"pictures of shape {shapes} cannot be compared; both must be (N, 3, H, W)")
-    size = tuple(sr.shape[-2:])
-    if not 0 <= 2 * shave < min(size):
-        remedy = "give one from 0 to less than half the shorter side"
-        raise ValueError(f"a border of {shave} pixels cannot be dropped from {size}; {remedy}")
+    shape, other = tuple(sr.shape), tuple(hr.shape)
+    if shape != other or len(shape) != 4 or shape[1] != 3:
+        problem = f"shapes {shape} and {other} cannot be compared"
+        raise ValueError(f"{problem}; both must be (N, 3, H, W)")
+    size = shape[2:]
+    largest = (min(size) - 1) // 2
+    if not 0 <= shave <= largest:
+        problem = f"a border of {shave} pixels cannot be dropped from {size}"
+        raise ValueError(f"{problem}; give one from 0 to {largest}")
     if channel not in ("y", "rgb"):
         raise ValueError(f"channel {channel!r} is not one of y, rgb")
 
@@ -58,7 +61,9 @@ def psnr(
     """PSNR of `sr` against `hr`, after rounding to 8 bits. Raises `ValueError` if the shapes differ, the values are
     integers, `channel` is unknown, or the border leaves nothing."""
     sr, hr = _prepare(sr, hr, shave, channel)
-    return -10 * ((sr - hr) ** 2).mean(dim=(1, 2, 3)).log10()
+    squares = (sr - hr) ** 2
+    mse = squares.mean(dim=(1, 2, 3))
+    return -10 * mse.log10()
 
 # %% ../nbs/03_metrics.ipynb #08d7067e
 def ssim(
@@ -71,15 +76,18 @@ def ssim(
     """SSIM of `sr` and `hr`, after rounding to 8 bits. Raises `ValueError` if the shapes differ, the values are
     integers, `channel` or `window` is unknown, the border leaves nothing, or the window does not fit in the picture."""
     if window not in ("wang", "daala"): raise ValueError(f"window {window!r} is not one of wang, daala")
-    sr, hr = (x.cpu().numpy() for x in _prepare(sr, hr, shave, channel))
-    size = hr.shape[-2:]
-    sigma = 1.5 if window == "wang" else 1.5 * size[0] / 256
+    sr, hr = _prepare(sr, hr, shave, channel)
+    size = tuple(hr.shape[-2:])
+    sigma = 1.5
+    if window == "daala": sigma = 1.5 * size[0] / 256
     side = 2 * int(3.5 * sigma + 0.5) + 1
     if min(size) < side:
         problem = f"{window}'s window of {side} x {side} does not fit into {size} pixels"
         raise ValueError(f"{problem}; give larger pictures")
     options = dict(data_range=1., channel_axis=0, gaussian_weights=True, sigma=sigma, use_sample_covariance=False)
-    return torch.tensor([structural_similarity(a, b, **options) for a, b in zip(sr, hr)])
+    pairs = zip(sr.cpu().numpy(), hr.cpu().numpy())
+    values = [structural_similarity(a, b, **options) for a, b in pairs]
+    return torch.tensor(values)
 
 # %% ../nbs/03_metrics.ipynb #a0ef2485
 def lpips(
@@ -89,11 +97,14 @@ def lpips(
 ) -> Tensor: # `(N,)`, 0 if identical
     """Shift-tolerant LPIPS (AlexNet) of `sr` and `hr` in RGB, after rounding to 8 bits. Raises `ValueError` if the
     shapes differ, the values are integers, the border leaves fewer than 21 pixels, or the extra is not installed."""
-    sr, hr = (to_signed(x.float().cpu()) for x in _prepare(sr, hr, shave, "rgb"))
+    pair = _prepare(sr, hr, shave, "rgb")
+    sr, hr = (to_signed(x.float().cpu()) for x in pair)
     size = tuple(sr.shape[-2:])
     if min(size) < 21:
-        raise ValueError(f"the perceptual distance needs sides of at least 21 pixels inside the border; got {size}")
-    return torch.stack([_lpips_network()(a[None], b[None]).flatten()[0] for a, b in zip(sr, hr)])
+        raise ValueError(f"LPIPS needs at least 21 x 21 pixels inside the border; got {size}")
+    network = _lpips_network()
+    distances = [network(a[None], b[None]).flatten()[0] for a, b in zip(sr, hr)]
+    return torch.stack(distances)
 
 # %% ../nbs/03_metrics.ipynb #a5fa161b
 @lru_cache(maxsize=1)
@@ -103,7 +114,8 @@ def _lpips_network():
     except ImportError:
         message = 'the perceptual distance needs an extra: pip install "srgan-nb[perceptual]"'
         raise ValueError(message) from None
-    return stlpips.LPIPS(net="alex", variant="shift_tolerant", verbose=False).eval().requires_grad_(False)
+    network = stlpips.LPIPS(net="alex", variant="shift_tolerant", verbose=False)
+    return network.eval().requires_grad_(False)
 
 # %% ../nbs/03_metrics.ipynb #efed9ec8
 def grid_strength(
@@ -116,15 +128,23 @@ def grid_strength(
     if window % period:
         problem = f"windows of {window} pixels do not hold whole cells of {period}"
         raise ValueError(f"{problem}; choose a multiple of {period}")
-    if min(x.shape[-2:]) < window + 2 * period:
-        problem = f"a picture of {tuple(x.shape[-2:])} pixels holds no window of {window} and a margin of {period}"
+    size = tuple(x.shape[-2:])
+    if min(size) < window + 2 * period:
+        problem = f"a picture of {size} holds no window of {window} and a margin of {period}"
         raise ValueError(f"{problem}; give a larger one")
-    y = 255 * luminance(to_8bit(_wide(x)))
-    y = y - F.avg_pool2d(F.pad(y, [period // 2, (period - 1) // 2] * 2, mode="reflect"), period, stride=1)
+    x = to_8bit(_wide(x))
+    y = 255 * luminance(x)
+    margins = [period // 2, (period - 1) // 2] * 2
+    padded = F.pad(y, margins, mode="reflect")
+    local_mean = F.avg_pool2d(padded, period, stride=1)
+    y = y - local_mean
     y = y[..., period:-period, period:-period]
-    windows = y.unfold(2, window, window).unfold(3, window, window).flatten(1, 3) # `(N, windows, window, window)`
-    cells = windows.unflatten(-1, (-1, period)).unflatten(-3, (-1, period)) # ..., row of cells, i, column of cells, j
-    return cells.mean((-4, -2)).var((-2, -1), correction=0).mean(1).sqrt()
+    windows = y.unfold(2, window, window).unfold(3, window, window)
+    windows = windows.flatten(1, 3) # `(N, windows, window, window)`
+    cells = windows.unflatten(-1, (-1, period))
+    cells = cells.unflatten(-3, (-1, period)) # ..., row of cells, i, column of cells, j
+    mean_cells = cells.mean((-4, -2))
+    return mean_cells.var((-2, -1), correction=0).mean(1).sqrt()
 
 # %% ../nbs/03_metrics.ipynb #a7b1e922
 def colour_shift(
@@ -132,7 +152,8 @@ def colour_shift(
     hr: Tensor, # reference, same shape and range
 ) -> Tensor: # scalar, 8-bit levels (0 to 255)
     "Mean offset of `sr` from `hr` in the colour channel that is off most, over the whole batch; never negative."
-    return 127.5 * (sr.float() - hr).mean((0, 2, 3)).abs().max()
+    offsets = (sr.float() - hr).mean((0, 2, 3))
+    return 127.5 * offsets.abs().max()
 
 # %% ../nbs/03_metrics.ipynb #005fc175
 def show_comparison(
@@ -147,14 +168,18 @@ def show_comparison(
     if box: box = _whole_pixels(box, lr)
     bicubic = enlarge(lr[None], hr.shape[-1] // lr.shape[-1])[0]
     panels = dict(LR=lr)
-    for title, picture in (dict(bicubic=bicubic) | results).items():
-        panels[f"{title}: {psnr(picture[None], hr[None]).item():.2f} dB"] = picture
+    results = dict(bicubic=bicubic) | results
+    for title, picture in results.items():
+        decibels = psnr(picture[None], hr[None]).item()
+        panels[f"{title}: {decibels:.2f} dB"] = picture
     return show_images(panels | dict(original=hr), box, width=width)
 
 # %% ../nbs/03_metrics.ipynb #11e017de
 def _whole_pixels(box: tuple, lr: Tensor) -> tuple:
     height, width = lr.shape[-2:]
-    left, top, right, bottom = (round(part * side) / side for part, side in zip(box, (width, height) * 2))
+    left, top, right, bottom = box
+    left, right = round(left * width) / width, round(right * width) / width
+    top, bottom = round(top * height) / height, round(bottom * height) / height
     if left >= right or top >= bottom:
         problem = f"the box holds no pixel of LR, which is {width} x {height}"
         raise ValueError(f"{problem}; give left, top, right, bottom, and a larger part")

@@ -32,7 +32,8 @@ def layer_index(
     "Index of the layer whose output is phi_ij (Eq. 5). Raises `ValueError` if VGG19 has no such convolution."
     layers = phi_layers()
     if (i, j) not in layers:
-        raise ValueError(f"VGG19 has no phi_{i},{j}; it has " + ", ".join(f"phi_{a},{b}" for a, b in layers))
+        names = ", ".join(f"phi_{a},{b}" for a, b in layers)
+        raise ValueError(f"VGG19 has no phi_{i},{j}; it has {names}")
     return layers[i, j]
 
 # %% ../nbs/06_vgg.ipynb #38a1f075
@@ -45,13 +46,15 @@ class VGGFeatures(nn.Module):
         weights: str | Path | None = "imagenet", # `imagenet`: download; a safetensors file; None: random, for tests
     ):
         super().__init__()
-        self.features = make_layers(cfgs["E"], batch_norm=False)[:layer_index(i, j) + 1]
+        layers = make_layers(cfgs["E"], batch_norm=False)
+        self.features = layers[:layer_index(i, j) + 1]
         self.min_side = 2 ** (i - 1) # pixels that i - 1 poolings shrink to one
         shapes = {name: tensor.shape for name, tensor in self.state_dict().items()}
         if weights == "imagenet": self.load_state_dict(_from_torchvision(shapes))
         elif weights is not None: self.load_state_dict(_from_file(weights, shapes))
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
+        statistics = dict(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]) # of ImageNet's colours
+        for name, colour in statistics.items():
+            self.register_buffer(name, torch.tensor(colour).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
 
     def train(self,
@@ -65,7 +68,8 @@ class VGGFeatures(nn.Module):
     ) -> Tensor: # phi_ij, unscaled: `(N, C, H', W')`, never negative
         "phi_ij of `pictures`. Gradients pass through to them."
         _check(pictures, self.min_side)
-        return self.features((pictures - self.mean) / self.std)
+        standardised = (pictures - self.mean) / self.std
+        return self.features(standardised)
 
 # %% ../nbs/06_vgg.ipynb #b5c1483a
 def _check(pictures: Tensor, min_side: int) -> None:
@@ -102,7 +106,8 @@ def _from_file(path, shapes: dict) -> dict:
     except SafetensorError as error:
         raise ValueError(f"{path}: cannot be read as safetensors ({error}); {expected}") from None
     for name, shape in shapes.items():
-        if tensors[name].shape != shape:
-            problem = f"{name} has shape {tuple(tensors[name].shape)} and not {tuple(shape)}"
-            raise ValueError(f"{path}: {problem}; {expected}")
+        found = tensors[name].shape
+        if found == shape: continue
+        problem = f"{name} has shape {tuple(found)} and not {tuple(shape)}"
+        raise ValueError(f"{path}: {problem}; {expected}")
     return tensors
