@@ -64,7 +64,8 @@ def discriminator_turn(
     gan: GanLoss, # its kind and joint
 ) -> tuple[Tensor, dict]: # the loss (Eq. 2), and scalars to report
     "D's turn."
-    real, fake = d(torch.cat([hr, sr])).chunk(2) if gan.joint else (d(hr), d(sr))
+    if gan.joint: real, fake = _judge_together(d, hr, sr)
+    else: real, fake = d(hr), d(sr)
     loss = discriminator_loss(real, fake, gan.kind)
     p_real, p_fake = real.sigmoid().mean(), fake.sigmoid().mean()
     return loss, dict(d_loss=loss, p_real=p_real, p_fake=p_fake, shift=colour_shift(sr, hr))
@@ -77,10 +78,13 @@ def generator_turn(
 ) -> tuple[Tensor, dict]: # the loss (Eq. 3), and scalars to report
     "G's turn."
     content = gan.content(sr, hr)
-    fake = d(torch.cat([hr, sr])).chunk(2)[1] if gan.joint else d(sr)
+    fake = _judge_together(d, hr, sr)[1] if gan.joint else d(sr)
     adversarial = adversarial_loss(fake, gan.kind)
     loss = perceptual_loss(content, adversarial, gan.weight)
     return loss, dict(g_loss=loss, content=content, adversarial=adversarial)
+
+def _judge_together(d: nn.Module, hr: Tensor, sr: Tensor) -> tuple[Tensor, Tensor]:
+    return d(torch.cat([hr, sr])).chunk(2)
 
 # %% ../nbs/07_training.ipynb #t-steps-code
 def update(
@@ -154,9 +158,12 @@ def update_ema(
 ) -> None:
     "Move `ema` towards `model`: parameters and BatchNorm statistics; counters are copied."
     decay = min(decay, (1 + step) / (10 + step))
-    averages, currents = ([*network.parameters(), *network.buffers()] for network in (ema, model))
-    pairs = list(zip(averages, currents))
-    floats = [pair for pair in pairs if pair[0].is_floating_point()]
-    get_ema_multi_avg_fn(decay)(*map(list, zip(*floats)), None)
-    for average, current in pairs:
-        if not average.is_floating_point(): average.copy_(current)
+    averages = [*ema.parameters(), *ema.buffers()]
+    currents = [*model.parameters(), *model.buffers()]
+    moving, targets = [], []
+    for average, current in zip(averages, currents):
+        if average.is_floating_point():
+            moving.append(average)
+            targets.append(current)
+        else: average.copy_(current)
+    get_ema_multi_avg_fn(decay)(moving, targets, None)
