@@ -7,6 +7,7 @@ __all__ = ['pick_device', 'cpu_name', 'bf16_is_faster', 'pick_precision', 'make_
            'keep_freed_memory', 'return_freed_memory']
 
 # %% ../nbs/09_speed.ipynb #sp-imports1
+import atexit
 import ctypes
 import os
 import platform
@@ -79,7 +80,9 @@ def make_accelerator(
     # D runs twice before it learns, so BatchNorm's buffers must not be overwritten in between:
     handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]
     options = dict(log_with=track, project_dir=folder, kwargs_handlers=handlers)
-    return Accelerator(cpu=chosen.type == "cpu", mixed_precision=mixed, **options)
+    accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision=mixed, **options)
+    if accelerator.num_processes > 1: atexit.register(accelerator.end_training) # or PyTorch may abort a process's end
+    return accelerator
 
 def _check_tracker(name: str) -> None:
     trackers = list(map(str, get_available_trackers()))
