@@ -72,6 +72,7 @@ class VGGFeatures(nn.Module):
         return self.features(standardised)
 
 # %% ../nbs/06_vgg.ipynb #b5c1483a
+#| code-fold: true
 def _check(pictures: Tensor, min_side: int) -> None:
     shape = tuple(pictures.shape)
     if len(shape) != 4 or shape[1] != 3:
@@ -83,6 +84,7 @@ def _check(pictures: Tensor, min_side: int) -> None:
         raise ValueError(f"VGG needs sides of at least {min_side} pixels for this layer; got {size}")
 
 # %% ../nbs/06_vgg.ipynb #8fd67f8d
+#| code-fold: true
 def _from_torchvision(shapes: dict) -> dict:
     """The tensors named in `shapes` from the file that torchvision downloads (548 MB, once). Its checksum is verified,
     and no objects in it are unpickled."""
@@ -91,6 +93,7 @@ def _from_torchvision(shapes: dict) -> dict:
     return {name: state[name] for name in shapes}
 
 # %% ../nbs/06_vgg.ipynb #6ce10392
+#| code-fold: true
 def _from_file(path, shapes: dict) -> dict:
     "The tensors named in `shapes` from a safetensors file, as float32; other tensors in it are not read."
     names = "features.0.weight, features.0.bias, ..."

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bs4 import BeautifulSoup
+from filelock import FileLock
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -26,6 +28,7 @@ from srgan_nb.weights import load_generator, save_generator
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / name) for name in ("tools", "benchmarks", "recipes")] # so that their tests can import them
 from headless import CHROMIUM, FLAGS, served
+from llms import copy_of, link_copy
 from try_assets import has_runtime
 
 # npm's packages: katex, which the preview loads from the net, and onnxruntime-web
@@ -153,24 +156,44 @@ if __name__ == "__main__":
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    "The preview of the whole site, built in a copy of the working tree."
+def site(tmp_path_factory, worker_id):
+    "The preview of the whole site. Several pytest processes share one."
     pytest.importorskip("smalldocs")
-    copy = tmp_path_factory.mktemp("site") / "project"
-    left_out = [".git", ".venv", "_proc", "_docs", "celeba-runs", "photo-runs", "ablation-runs", "srgan-demo"]
-    shutil.copytree(ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(*left_out))
+    if worker_id == "master": return build_site(tmp_path_factory.mktemp("site") / "project")
+    copy = tmp_path_factory.getbasetemp().parent / "site/project"
+    copy.parent.mkdir(exist_ok=True)
+    with FileLock(copy.parent / "lock"):
+        return copy / "_proc/_docs" if (copy / "_proc/_docs/llms.txt").exists() else build_site(copy)
+
+
+def build_site(copy):
+    "Prepare the site in a copy of the working tree, and render it."
+    left_out = [".git", ".venv", "runs", "_proc", "_docs", "celeba-runs", "photo-runs", "ablation-runs", "srgan-demo"]
+    ignored = shutil.ignore_patterns(*left_out)
+    shutil.copytree(ROOT, copy, symlinks=True, ignore=ignored, dirs_exist_ok=True)
     # without ONNX Runtime Web the page `try` is there, but cannot compute
     runtime = [] if HAS_RUNTIME else ["--no-runtime"]
     commands = [
         ["-c", PREPARE_SITE],
         ["-m", "smalldocs.cli", "render", "_proc"],
-        ["tools/llms.py", "_proc/_docs"],
         ["tools/try_assets.py", "_proc/_docs", *runtime],
+        ["tools/llms.py", "_proc/_docs"],
     ]
     for command in commands:
         done = subprocess.run([sys.executable, *command], cwd=copy, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     return copy / "_proc/_docs"
+
+
+def build_quarto_page(folder):
+    "A site of one page with Quarto's HTML, under our styles, and with its copy in Markdown."
+    shutil.copytree(ROOT / "tests/fixtures/quarto", folder)
+    shutil.copy(ROOT / "nbs/styles.css", folder)
+    soup = BeautifulSoup((folder / "index.html").read_text(encoding="utf-8"), "html.parser")
+    copy = copy_of(soup, {"index.html"}, "", "https://OWNER.github.io")
+    (folder / "index.html.md").write_text(copy, encoding="utf-8")
+    link_copy(folder / "index.html")
+    return folder
 
 
 @pytest.fixture(scope="module")

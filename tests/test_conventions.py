@@ -3,9 +3,11 @@ import dataclasses
 import importlib
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -209,15 +211,38 @@ def test_notebook_is_readable(path):
 
 
 def test_every_notebook_opens_in_colab_and_installs_the_package_there():
-    "The badge at the top links to the notebook itself. The install cell is the same everywhere; the index hides it."
+    "The badge at the top links to the notebook itself. The install cell is the same everywhere, and hidden."
     install_cells = {}
     for path in NOTEBOOKS:
         top = cells(path)[1][1]
         assert f"/nbs/{path.relative_to(ROOT / 'nbs').as_posix()})" in top, path.name
         assert "colab-badge.svg" in top, path.name
-        install_cells[path.name] = sources(path, "code")[0].removeprefix("#| hide\n")
+        install_cells[path.name] = sources(path, "code")[0]
     assert len(set(install_cells.values())) == 1
-    assert "pip install" in install_cells["index.ipynb"]
+    assert install_cells["index.ipynb"].startswith("#| hide\n") and "pip install" in install_cells["index.ipynb"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the cell is for Colab, which has a shell")
+@pytest.mark.parametrize("on_pypi", [True, False])
+def test_the_install_cell_falls_back_to_the_repository(tmp_path, on_pypi):
+    "With a stand-in for pip, which fails for PyPI's package if that is not there."
+    code = sources(ROOT / "nbs/index.ipynb", "code")[0]
+    shell = "\n".join(line for line in code.splitlines() if not line.startswith("#")).removeprefix("!")
+    pip = tmp_path / "pip"
+    script = f'#!/bin/sh\necho "$3" >> {tmp_path}/log\ncase "$3" in *git+*) ;; *) exit {int(not on_pypi)};; esac\n'
+    pip.write_text(script, encoding="utf-8")
+    pip.chmod(0o755)
+    environment = os.environ | dict(PATH=f"{tmp_path}:{os.environ['PATH']}")
+    run = partial(subprocess.run, capture_output=True, text=True, env=environment, shell=True)
+    assert run(shell).returncode == 0 and not (tmp_path / "log").exists() # this is not Colab
+    done = run(shell.replace("/content", str(tmp_path)))
+    assert done.returncode == 0
+    asked = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
+    assert asked[0] == "srgan-nb[notebook]"
+    assert len(asked) == (1 if on_pypi else 2)
+    if not on_pypi:
+        assert re.fullmatch(r"srgan-nb\[notebook\] @ git\+https://github.com/[\w.-]+/srgan_nb", asked[1])
+        assert "from its repository" in done.stdout
 
 
 def test_no_page_names_a_folder_of_our_machine():

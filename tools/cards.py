@@ -60,6 +60,10 @@ COMPATIBILITY = [
     "Linux       tried", "torchrun    tried", "ONNX        tried", "pipes       tried",
     "DIV2K       written", "two GPUs    written", "Windows     written", "Colab       written",
 ]
+HELP = [
+    "Why is my PSNR low?", "What are these grids?", "Where do colours go?", "D wins. Now what?",
+    "Out of memory?", "x2, or x8?", "My own photos?", "Is it true?",
+]
 
 
 def figure(name: str, label: str) -> Image.Image:
@@ -125,6 +129,7 @@ def main():
     cards["try"] = before_after("motorcycle", (0.25, 0.3, 0.65, 0.85), SIZE)
     cards |= {name: text_card(lines) for name, lines in LISTS.items()}
     cards["reference"] = text_card(REFERENCE)
+    cards["help"] = text_card(HELP)
     cards["compatibility"] = text_card(COMPATIBILITY)
     (images / "cards").mkdir(exist_ok=True)
     for name, card in cards.items(): card.save(images / f"cards/{name}.webp", quality=72, method=6)

@@ -5,12 +5,14 @@
 SITE is the output folder, from Quarto or from the preview. The script reports
 
 - links, anchors, images and search entries that lead nowhere, also in the Markdown copies and in llms.txt;
-- pictures without alt text, cross-references left as text, empty pages;
-- pages that the sidebar does not list, and pages without a Markdown copy;
-- stylesheets that load from other sites, and anything else that the page `try` would load from there.
+- pictures without alt text, cross-references left as text, raw Markdown, links named after files, empty pages;
+- pages that the sidebar does not list, long pages without a table of contents, pages without a Markdown copy;
+- stylesheets that load from other sites, scripts that do (except MathJax), and anything else that the page `try`
+  would load from there.
 
-With --sources it also reports cross-references in the notebooks that have no label, citations that are not in the
-bibliography, and keys and values in _quarto.yml that Quarto does not know.
+With --sources it also reports exported functions and classes whose code is not on their chapter's page, install cells
+that show, cross-references in the notebooks that have no label, citations that are not in the bibliography, and keys
+and values in _quarto.yml that Quarto does not know.
 """
 import argparse
 import copy
@@ -56,11 +58,12 @@ SIDEBAR = {
     **keys("search border pinned", bool),
     **keys("background foreground", str),
 }
+ENTRY = {**ITEM, "menu": [ITEM]}
 NAVBAR = {
     "title": (str, bool),
     "collapse-below": {"sm", "md", "lg", "xl", "xxl"},
-    "left": [ITEM],
-    "right": [ITEM],
+    "left": [ENTRY],
+    "right": [ENTRY],
     "toggle-position": {"left", "right"},
     **keys("logo logo-alt background foreground", str),
     **keys("search pinned collapse tools-collapse", bool),
@@ -124,8 +127,9 @@ def read(path: Path) -> str: return path.read_text(encoding="utf-8")
 
 class Site:
     "The pages of a built site, parsed once."
-    def __init__(self, root: Path):
-        self.root, self.pages = root, {}
+    def __init__(self, root: Path, address: str = ""):
+        "`address` is where the site is published; links that begin with it are the site's own."
+        self.root, self.address, self.pages = root, address, {}
         for path in sorted(root.rglob("*.html")):
             if "site_libs" in path.parts: continue
             self.pages[path.relative_to(root).as_posix()] = BeautifulSoup(read(path), "html.parser")
@@ -133,13 +137,20 @@ class Site:
         self.ids = {name: ids_of(page) for name, page in self.pages.items()}
         self.is_preview = not any(map(is_quartos, self.pages.values()))
 
+    def from_host(self, path: str) -> Path:
+        "The file at a path that begins at the host. On GitHub's pages the site is a folder there, named after it."
+        place, below = self.root.resolve() / path.lstrip("/"), path.lstrip("/").partition("/")[2]
+        return (place if place.exists() or not below else self.root.resolve() / below).resolve()
+
     def problem_of(self, page: str, link: str) -> str | None:
         "Why a link on `page` leads nowhere; None if it works."
+        is_own = bool(self.address) and link.startswith(f"{self.address}/")
+        if is_own and not self.is_preview: link = link.removeprefix(self.address) # the preview names pages differently
         parts = urlsplit(link)
         if parts.scheme or parts.netloc: return None # other people's sites are not ours to check
         root, path = self.root.resolve(), unquote(parts.path)
         if not path: target = root / page
-        elif path.startswith("/"): target = (root / path.lstrip("/")).resolve()
+        elif path.startswith("/"): target = self.from_host(path)
         else: target = (root / Path(page).parent / path).resolve()
         if target.is_dir(): target = target / "index.html"
         if not target.is_file(): return f"{link}: no such file"
@@ -187,6 +198,47 @@ def check_references(site: Site):
         for label in unresolved: yield f"{name}: @{label} is left as text"
 
 
+def without(main, *selectors) -> BeautifulSoup:
+    "A copy of a part of a page, without some of its elements."
+    kept = copy.copy(main)
+    for tag in kept.select(", ".join(selectors)): tag.extract()
+    return kept
+
+
+def check_raw(site: Site):
+    "No Markdown is left as text. In code, a link to this site is one that nbdev made by mistake."
+    for name, page in site.pages.items():
+        prose = without(body(page), "pre", "code", "script", "style", ".math").get_text()
+        signs = r"\]\(http|`\[`|:::+ " if site.is_preview else r"\]\(http|`\[`|:::+ |\{#\w" # it leaves labels as text
+        found = re.findall(signs, prose)
+        code = without(body(page), "script", "style").get_text()
+        if site.address: found += re.findall(rf"\]\({re.escape(site.address)}", code)
+        for raw in found: yield f"{name}: raw Markdown: {raw}"
+
+
+def check_link_texts(site: Site):
+    "A link shows a title, not the name of a file that the site does not have."
+    for name, page in site.pages.items():
+        for link in body(page).find_all("a", href=True):
+            if re.fullmatch(r"\d\d_\w+", text := link.get_text(strip=True)): yield f"{name}: a link reads {text}"
+
+
+def check_contents(site: Site):
+    "A page with several sections lists them."
+    for name, page in site.pages.items():
+        listed = page.select("#TOC a[href]")
+        if len(body(page).find_all("h2")) > 2 and not listed: yield f"{name}: no table of contents"
+
+
+def check_scripts(site: Site):
+    "No page loads scripts from other sites, except MathJax and what Quarto loads for it."
+    for name, page in site.pages.items():
+        for script in page.find_all("script", src=True):
+            source = script["src"]
+            if urlsplit(source).netloc and not re.search("/mathjax@|/polyfill/|/katex@", source):
+                yield f"{name}: loads {source}"
+
+
 def check_pages(site: Site):
     listed = set()
     for name, page in site.pages.items():
@@ -210,13 +262,19 @@ def check_search(site: Site):
 def check_copies(site: Site):
     "llms.txt lists pages that exist, each page has a Markdown copy, and the links in these files lead somewhere."
     copies = [site.root / f"{name}.md" for name in site.pages if name != "404.html"]
+    for name in site.pages:
+        own = f"{posixpath.basename(name)}.md"
+        if name != "404.html" and not site.pages[name].select(f'a[href="{own}"]'): yield f"{name}: no link to its copy"
     for path in [site.root / "llms.txt", *copies]:
         name = path.relative_to(site.root).as_posix()
         if not path.is_file():
             yield f"{name}: missing (python tools/llms.py writes it)"
             continue
-        for link in re.findall(r"\]\(([^\s()]+)\)", CODE.sub("", read(path))):
+        text = CODE.sub("", read(path))
+        for link in re.findall(r"\]\(([^\s()]+)\)", text):
             if problem := site.problem_of(name, link): yield f"{name}: {problem}"
+        if not site.is_preview:
+            for raw in REFERENCE.findall(text) + CITATION.findall(text): yield f"{name}: @{raw} is left as text"
 
 
 def check_home(site: Site):
@@ -229,6 +287,27 @@ def check_home(site: Site):
         is_sheet = "stylesheet" in (tag.get("rel") or [])
         address = tag.get("src") or (tag.get("href") if is_sheet else None) or ""
         if urlsplit(address).netloc: yield f"try.html: loads {address}"
+
+
+def page_of(site: Site, notebook: str) -> str | None:
+    "The page of a notebook. Quarto drops the number at the front of its name."
+    folder, base = posixpath.split(notebook.removesuffix(".ipynb"))
+    names = [posixpath.join(folder, f"{stem}.html") for stem in (base, re.sub(r"^\d+_", "", base))]
+    return next((name for name in names if name in site.pages), None)
+
+
+def check_code(site: Site, sources: Path):
+    "Every exported function and class stands with its code on the page of its chapter; install cells don't."
+    for path in notebooks(sources):
+        name = page_of(site, path.relative_to(sources).as_posix())
+        if not name: continue
+        shown = "\n".join(tag.get_text() for tag in body(site.pages[name]).find_all("pre"))
+        if "-e /content" in shown: yield f"{name}: shows the cell that installs the package in Colab"
+        for cell in json.loads(read(path))["cells"]:
+            source = "".join(cell["source"])
+            if not re.match(r"(#\|.*\n)*#\| exports?\b", source): continue
+            for start in re.findall(r"^(?:def|class) \w+", source, re.M):
+                if not re.search(rf"^{start}\b", shown, re.M): yield f"{name}: the code of `{start}` is not on the page"
 
 
 def text_of(notebook: Path, kinds) -> str:
@@ -302,20 +381,30 @@ def check_settings(sources: Path):
         for problem in unknown_settings(content, SCHEMA, ""): yield f"{file}: {problem}"
 
 
-SITE_CHECKS = (check_links, check_alt, check_pages, check_search, check_copies, check_home, check_references)
+SITE_CHECKS = (
+    check_links, check_alt, check_pages, check_search, check_copies, check_home, check_references,
+    check_raw, check_link_texts, check_contents, check_scripts,
+)
 SOURCE_CHECKS = (check_labels, check_citations, check_settings)
 
 
 def problems_of(site: Site, sources: Path | None = None) -> list:
     "Everything that is broken, as sentences."
     sentences = [problem for check in SITE_CHECKS for problem in check(site)]
-    if sources: sentences += [problem for check in SOURCE_CHECKS for problem in check(sources)]
+    if sources:
+        sentences += check_code(site, sources)
+        sentences += [problem for check in SOURCE_CHECKS for problem in check(sources)]
     return sentences
 
 
 def problems(root: Path, sources: Path | None = None) -> list:
     "The same for a site that is not parsed yet."
-    return problems_of(Site(root), sources)
+    return problems_of(Site(root, address_of(sources)), sources)
+
+
+def address_of(sources: Path | None) -> str:
+    "Where the site is published, as its settings say."
+    return yaml.safe_load(read(sources / "nbdev.yml"))["website"]["site-url"] if sources else ""
 
 
 def main():
@@ -323,7 +412,7 @@ def main():
     parser.add_argument("site", type=Path)
     parser.add_argument("--sources", type=Path)
     args = parser.parse_args()
-    site = Site(args.site)
+    site = Site(args.site, address_of(args.sources))
     broken = problems_of(site, args.sources)
     print("\n".join(broken) or f"{len(site.pages)} pages, nothing broken")
     sys.exit(bool(broken))

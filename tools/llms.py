@@ -2,8 +2,10 @@
 
     python tools/llms.py SITE [--sources nbs]
 
-SITE is the output folder, from Quarto or from the preview. The copy of `page.html` is `page.html.md`. It holds the
-notebook's text, code and printed results; captions and alternative texts replace the pictures.
+SITE is the output folder, from Quarto or from the preview. The copy of `page.html` is `page.html.md`. It holds what the
+page shows: text, code, printed results, numbered formulas, and the references; captions and alternative texts replace
+the pictures. The copies are made from the pages, because Quarto has numbered and resolved everything there. Each page
+gets a link to its copy.
 """
 import argparse
 import posixpath
@@ -12,10 +14,12 @@ from pathlib import Path
 
 import nbformat
 import yaml
-from as_markdown import as_markdown, has_picture, option, prepare
 from bs4 import BeautifulSoup
+from markdownify import MarkdownConverter
 
-RAW_HTML = re.compile(r"^```\{=html\}\n(.*?)^```$", re.M | re.S)
+# navigation, buttons and what only works on the page itself
+FURNITURE = "nav, script, style, link, button, input, svg, .quarto-title-breadcrumbs, .anchorjs-link, .page-copy"
+COPY_LINK = '<p class="page-copy"><a href="{}" type="text/markdown">This page as Markdown</a></p>'
 
 
 def page_of(site: Path, name: str) -> str:
@@ -28,48 +32,66 @@ def page_of(site: Path, name: str) -> str:
     raise FileNotFoundError(f"{site} has no page for {name}.ipynb; looked for {' and '.join(pages)}")
 
 
-def slider_caption(html: str) -> str:
-    "The captions of a slider, and the alternative texts of its pictures."
-    soup = BeautifulSoup(html, "html.parser")
-    captions = [tag.get_text(" ", strip=True) for tag in soup.select("figure.slider > figcaption")]
-    return " ".join(captions + [f"[{tag['alt']}]" for tag in soup.find_all("img", alt=True)])
+def formula_of(tag) -> str:
+    "A formula as the page's source has it, between dollars."
+    text = re.sub(r"^\\[(\[]|\\[)\]]$", "", tag.get_text().strip())
+    return f"$${text}$$" if "display" in tag["class"] else f"${text.strip()}$"
 
 
-def describe_pictures(cell) -> None:
-    "Replace the pictures among a code cell's outputs by words."
-    for output in cell.outputs:
-        html = output.get("data", {}).get("text/html", "")
-        if "<img" in html: caption = slider_caption(html)
-        elif has_picture(output): caption = " ".join(filter(None, (option(cell, "fig-cap"), option(cell, "fig-alt"))))
-        else: continue
-        output["data"] = {"text/markdown": f"*Picture: {caption}*"}
+class PageConverter(MarkdownConverter):
+    "HTML to Markdown: headings keep their anchors, formulas their source, and pictures become words."
+    def convert_span(self, tag, text, parent_tags):
+        return formula_of(tag) if "math" in tag.get("class", []) else text
+
+    def convert_anchor(self, tag, text, parent_tags):
+        return f'<a id="{tag["name"]}"></a>'
+
+    def convert_img(self, tag, text, parent_tags):
+        return f"[Picture: {tag['alt']}]" if tag.get("alt") else ""
+
+    def convert_figcaption(self, tag, text, parent_tags):
+        return f"\n\n*{text.strip()}*\n\n" if text.strip() else ""
+
+    def convert_summary(self, tag, text, parent_tags):
+        return f"\n\n**{text.strip()}**\n\n"
 
 
-def relink(text: str, name: str, pages: dict) -> str:
-    "`text` of the notebook `name`, with links to notebooks turned into links to Markdown copies, and without pictures."
-    folder = posixpath.dirname(name)
-    def link_to_copy(match):
-        target = posixpath.normpath(posixpath.join(folder, match[1]))
-        return f"]({posixpath.relpath(pages[target] + '.md', folder or '.')})"
-    text = re.sub(r"\]\(([\w/.]+)\.ipynb(?:#[\w.-]+)?\)", link_to_copy, text)
-    return re.sub(r"<img [^>]*>", "", text)
+def language_of(pre) -> str:
+    "The language of a block of code: Quarto names it in a class."
+    classes = " ".join([*pre.get("class", []), *(pre.parent.get("class", []) if pre.parent else [])])
+    return "python" if re.search(r"\bpython\b", classes) else ""
 
 
-def words_of(match) -> str: return BeautifulSoup(match[1], "html.parser").get_text(" ", strip=True)
+def mark_anchors(main) -> None:
+    "Keep the places that links lead to: headings, exported names, formulas, figures, references."
+    for tag in main.find_all(id=True):
+        anchor = main.new_tag("anchor", attrs={"name": tag["id"]})
+        heading = tag.find(re.compile("^h[1-6]$"), recursive=False) if tag.name == "section" else None
+        if heading: heading.extend([" ", anchor])
+        elif tag.name == "a" and not tag.get_text(): tag.replace_with(anchor)
+        elif re.match("(eq|fig|tbl|sec|ref)-", tag["id"]) or re.match("h[1-6]$", tag.name): tag.insert(0, anchor)
 
 
-def copy_of(path: Path, name: str, pages: dict) -> str:
-    "The notebook's text as Markdown."
-    notebook = nbformat.read(path, as_version=4)
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.source = relink(RAW_HTML.sub(words_of, cell.source), name, pages)
-            continue
-        describe_pictures(cell)
-        for output in cell.outputs:
-            data = output.get("data", {})
-            if "text/markdown" in data: data["text/markdown"] = relink(data["text/markdown"], name, pages)
-    return as_markdown(prepare(notebook))[0]
+def copy_of(page: BeautifulSoup, pages: set, folder: str, address: str) -> str:
+    "A page's text as Markdown. `pages` are those of the site, named from its root; `address` is the site's own."
+    main = BeautifulSoup(str(page.find("main") or page.body), "html.parser")
+    for tag in main.select(FURNITURE): tag.extract()
+    for badge in main.select('a[href*="colab.research.google.com"]'): badge.extract()
+    mark_anchors(main)
+    for link in main.select("a[href]"):
+        target, hash, fragment = link["href"].partition("#")
+        inside = target.removeprefix(f"{address}/")
+        if inside != target: target = posixpath.relpath(inside, folder or ".")
+        if posixpath.normpath(posixpath.join(folder, target)) in pages: link["href"] = f"{target}.md{hash}{fragment}"
+    text = PageConverter(heading_style="atx", code_language_callback=language_of).convert_soup(main)
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", text, flags=re.M)).strip() + "\n"
+
+
+def link_copy(path: Path) -> None:
+    "Put a link to the page's copy at the end of the page's text."
+    html = path.read_text(encoding="utf-8")
+    if 'class="page-copy"' in html: return
+    path.write_text(html.replace("</main>", f"{COPY_LINK.format(path.name + '.md')}\n</main>", 1), encoding="utf-8")
 
 
 def entry_of(path: Path, page: str) -> str:
@@ -98,9 +120,12 @@ def main():
         entries = [entry_of(args.sources / f"{name}.ipynb", pages[name]) for name in names]
         blocks += [f"## {section}", "\n".join(entries)]
     (args.site / "llms.txt").write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
-    for name, page in pages.items():
-        text = copy_of(args.sources / f"{name}.ipynb", name, pages)
-        (args.site / f"{page}.md").write_text(text, encoding="utf-8")
+    for page in pages.values():
+        path = args.site / page
+        soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        text = copy_of(soup, set(pages.values()), posixpath.dirname(page), about["site-url"])
+        path.with_name(f"{path.name}.md").write_text(text, encoding="utf-8")
+        link_copy(path)
 
 
 if __name__ == "__main__": main()

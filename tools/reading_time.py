@@ -13,12 +13,14 @@ SENTENCE = re.compile(r"Reading time about \d+ minutes")
 
 
 def minutes(path) -> int:
-    "A notebook's reading time. Hidden or folded cells, those the site leaves out, and folded solutions don't count."
+    """A notebook's reading time. Hidden or folded cells, those the site leaves out, folded solutions, and the questions
+    at the end don't count."""
     words = lines = 0
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         source = "".join(cell["source"])
+        if source.startswith("## Check yourself"): continue
         if cell["cell_type"] == "markdown":
-            prose = re.sub(r"<details>.*?</details>|```.*?```|\]\([^)]*\)", " ", source, flags=re.S)
+            prose = re.sub(r"<details.*?</details>|```.*?```|\]\([^)]*\)", " ", source, flags=re.S)
             words += len(prose.split())
         elif not re.search(r"^#\|\s*(hide|eval: false|code-fold: true|export(?!s))", source, re.M):
             lines += sum(bool(line.strip()) and not line.startswith("#|") for line in source.splitlines())
