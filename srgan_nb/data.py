@@ -216,7 +216,6 @@ class PhotoStore:
         return crop_batch(self, *share), lr_batch(self, *share)
 
 # %% ../nbs/02_data.ipynb #da-helpers
-#| code-fold: true
 def _decode_pairs(store: PhotoStore, photos: list, lr_dir) -> Iterator[tuple]:
     "For each photo its name, its pixels, those of its LR version or None, and what's wrong or None."
     decode = decode_photos

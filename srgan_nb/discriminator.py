@@ -62,7 +62,6 @@ class Discriminator(
         return self.classifier(x.flatten(1))
 
 # %% ../nbs/05_discriminator.ipynb #fa64c5b3
-#| code-fold: true
 def _check(pictures: Tensor) -> None:
     shape = tuple(pictures.shape)
     if len(shape) != 4 or shape[1] != 3:

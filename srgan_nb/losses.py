@@ -39,7 +39,6 @@ def minimax_value(
     return on_real + on_fake
 
 # %% ../nbs/00_paper.ipynb #663d65ed
-#| code-fold: true
 def _wide(name, x):
     "`x` in at least 32 bits, so that sums are safe."
     if not x.is_floating_point():

@@ -38,7 +38,6 @@ def _prepare(sr: Tensor, hr: Tensor, shave: int, channel: str) -> tuple[Tensor, 
     return sr[..., inside, inside], hr[..., inside, inside]
 
 # %% ../nbs/03_metrics.ipynb #9a7d8406
-#| code-fold: true
 def _check_pair(sr: Tensor, hr: Tensor, shave: int, channel: str) -> None:
     shape, other = tuple(sr.shape), tuple(hr.shape)
     if shape != other or len(shape) != 4 or shape[1] != 3:
@@ -108,7 +107,6 @@ def lpips(
     return torch.stack(distances)
 
 # %% ../nbs/03_metrics.ipynb #a5fa161b
-#| code-fold: true
 @lru_cache(maxsize=1)
 def _lpips_network():
     try:
@@ -177,7 +175,6 @@ def show_comparison(
     return show_images(panels | dict(original=hr), box, width=width)
 
 # %% ../nbs/03_metrics.ipynb #11e017de
-#| code-fold: true
 def _whole_pixels(box: tuple, lr: Tensor) -> tuple:
     height, width = lr.shape[-2:]
     left, top, right, bottom = box

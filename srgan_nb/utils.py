@@ -70,7 +70,6 @@ def to_photo_mode(
     return image.convert(target)
 
 # %% ../nbs/01_utils.ipynb #u-exif-code
-#| code-fold: true
 _TURNS = { # EXIF's orientation -> what undoes it
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,

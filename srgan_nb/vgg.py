@@ -67,13 +67,12 @@ class VGGFeatures(nn.Module):
         pictures: Tensor, # `(N, 3, H, W)`, RGB, range [0, 1], sides at least 2 ** (i - 1)
     ) -> Tensor: # phi_ij, unscaled: `(N, C, H', W')`, never negative
         "phi_ij of `pictures`. Gradients pass through to them."
-        _check(pictures, self.min_side)
+        _check_pictures(pictures, self.min_side)
         standardised = (pictures - self.mean) / self.std
         return self.features(standardised)
 
 # %% ../nbs/06_vgg.ipynb #b5c1483a
-#| code-fold: true
-def _check(pictures: Tensor, min_side: int) -> None:
+def _check_pictures(pictures: Tensor, min_side: int) -> None:
     shape = tuple(pictures.shape)
     if len(shape) != 4 or shape[1] != 3:
         raise ValueError(f"VGG takes RGB pictures of shape (N, 3, H, W), not {shape}")
@@ -84,7 +83,6 @@ def _check(pictures: Tensor, min_side: int) -> None:
         raise ValueError(f"VGG needs sides of at least {min_side} pixels for this layer; got {size}")
 
 # %% ../nbs/06_vgg.ipynb #8fd67f8d
-#| code-fold: true
 def _from_torchvision(shapes: dict) -> dict:
     """The tensors named in `shapes` from the file that torchvision downloads (548 MB, once). Its checksum is verified,
     and no objects in it are unpickled."""
@@ -93,7 +91,6 @@ def _from_torchvision(shapes: dict) -> dict:
     return {name: state[name] for name in shapes}
 
 # %% ../nbs/06_vgg.ipynb #6ce10392
-#| code-fold: true
 def _from_file(path, shapes: dict) -> dict:
     "The tensors named in `shapes` from a safetensors file, as float32; other tensors in it are not read."
     names = "features.0.weight, features.0.bias, ..."

@@ -103,14 +103,10 @@ def test_everything_public_is_documented(module):
 def test_everything_public_is_on_the_site(module):
     "nbdev leaves the code of an `export` cell out of its page; of an `exports` cell it shows all, methods as well."
     code = [source for path in NOTEBOOKS for source in sources(path, "code")]
-    visible = [source for source in code if not re.search(r"^#\|\s*hide", source, re.M)]
-    if module == "cli": return # its page shows the help texts instead
-    def has_code(source): return source.startswith(("#| exports", "show_doc")) or "code-fold" in source
-    shown = "\n".join(filter(has_code, visible))
+    shown = "\n".join(source for source in code if source.startswith("#| exports"))
     for name, *_ in public_names(module):
         outer = name.split(".")[0]
-        defined = re.search(rf"^(def|class) {outer}\b", shown, re.M)
-        assert defined or f"show_doc({name})" in shown, f"no page shows {name}"
+        assert re.search(rf"^(def|class) {outer}\b", shown, re.M), f"no page shows {name}"
 
 
 def test_reading_times_are_computed():

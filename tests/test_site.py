@@ -2,16 +2,16 @@
 
 The checker finds faults that the tests add on purpose.
 """
+import json
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
 from bs4 import BeautifulSoup
 
-from check_site import Site, check_citations, check_labels, check_settings, problems
+from check_site import Site, check_citations, check_code, check_labels, check_settings, problems
 from conftest import PAGES, ROOT, build_quarto_page
+from llms import page_of
 
 
 def read(path):
@@ -176,15 +176,14 @@ def test_copies_hold_words_and_no_pictures(site):
         assert not re.search(r"base64,[\w+/]{40}|!\[|^#\|", read(path), re.M), path.name
 
 
-def test_quartos_pages_get_copies_as_well(site, tmp_path):
-    "nbdev has Quarto name 00_paper's page paper.html. The preview does not rename pages."
-    quartos = tmp_path / "site"
-    shutil.copytree(site, quartos, ignore=shutil.ignore_patterns("*.md", "llms.txt"))
-    for page in quartos.glob("0*.html"):
-        page.rename(page.with_name(page.name[3:]))
-    subprocess.run([sys.executable, ROOT / "tools/llms.py", quartos, "--sources", ROOT / "nbs"], check=True)
-    assert "(paper.html.md)" in read(quartos / "llms.txt")
-    assert "gallery.html.md" in read(quartos / "llms.txt")
+def test_quarto_drops_the_numbers_of_chapters(tmp_path):
+    "nbdev has Quarto name 00_paper's page paper.html. The preview keeps the number."
+    (tmp_path / "paper.html").touch()
+    (tmp_path / "01_utils.html").touch()
+    assert page_of(tmp_path, "00_paper") == "paper.html"
+    assert page_of(tmp_path, "01_utils") == "01_utils.html"
+    with pytest.raises(FileNotFoundError, match="02_data"):
+        page_of(tmp_path, "02_data")
 
 
 def test_copy_of_quartos_page_keeps_numbers_anchors_and_references(quarto_page):
@@ -195,23 +194,25 @@ def test_copy_of_quartos_page_keeps_numbers_anchors_and_references(quarto_page):
     assert "```python\ndef pixel_loss" in copy and '<a id="pixel_loss"></a>' in copy
 
 
-def test_exported_code_that_is_not_on_its_page_is_found(site, tmp_path):
+@pytest.fixture
+def one_chapter(tmp_path):
+    "Sources of one chapter, `index`, which exports `pixel_loss`. Its page is the one with Quarto's HTML."
+    cell = dict(cell_type="code", source=["#| exports losses\n", "def pixel_loss(sr, hr):\n"])
+    folder = tmp_path / "nbs"
+    folder.mkdir()
+    (folder / "index.ipynb").write_text(json.dumps(dict(cells=[cell])), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("old, new, message", [
+    ("pixel_loss(sr, hr):</span>", "no_loss(sr, hr):</span>", "the code of `def pixel_loss` is not on the page"),
+    ("tensor(0.2500)", "![ ! -e /content ] || pip", "shows the cell that installs the package in Colab"),
+])
+def test_exported_code_must_show_and_install_cells_must_not(quarto_page, one_chapter, old, new, message):
     "nbdev leaves cells marked `export` out, so a chapter needs `exports`."
-    damaged = shutil.copytree(site, tmp_path / "site")
-    page = damaged / "04_generator.html"
-    soup = BeautifulSoup(read(page), "html.parser")
-    for block in soup.find_all("pre"):
-        if "class Generator" in block.get_text(): block.decompose()
-    page.write_text(str(soup), encoding="utf-8")
-    faults = problems(damaged, ROOT / "nbs")
-    assert "04_generator.html: the code of `class Generator` is not on the page" in faults
-
-
-def test_an_install_cell_that_shows_is_found(site, tmp_path):
-    damaged = shutil.copytree(site, tmp_path / "site")
-    replace_once(damaged / "04_generator.html", "</main>", "<pre>![ ! -e /content ] || pip</pre></main>")
-    faults = problems(damaged, ROOT / "nbs")
-    assert "04_generator.html: shows the cell that installs the package in Colab" in faults
+    assert list(check_code(Site(quarto_page), one_chapter)) == []
+    replace_once(quarto_page / "index.html", old, new)
+    assert list(check_code(Site(quarto_page), one_chapter)) == [f"index.html: {message}"]
 
 
 # Settings and pictures

@@ -18,7 +18,9 @@ from bs4 import BeautifulSoup
 from markdownify import MarkdownConverter
 
 # navigation, buttons and what only works on the page itself
-FURNITURE = "nav, script, style, link, button, input, svg, .quarto-title-breadcrumbs, .anchorjs-link, .page-copy"
+FURNITURE = "nav, script, style, link, button, input, svg, .quarto-title-breadcrumbs, .anchorjs-link, .page-copy, "
+FURNITURE += "#quarto-back-to-top, .code-fold > summary, .screen-reader-only"
+TARGET = re.compile("(eq|fig|tbl|sec|ref)-(?!.*-caption-)") # ids of formulas, figures, tables, sections, references
 COPY_LINK = '<p class="page-copy"><a href="{}" type="text/markdown">This page as Markdown</a></p>'
 
 
@@ -44,7 +46,8 @@ class PageConverter(MarkdownConverter):
         return formula_of(tag) if "math" in tag.get("class", []) else text
 
     def convert_anchor(self, tag, text, parent_tags):
-        return f'<a id="{tag["name"]}"></a>'
+        end = "\n\n" if tag["name"].startswith("eq-") else "" # a formula needs a line of its own
+        return f'<a id="{tag["name"]}"></a>{end}'
 
     def convert_img(self, tag, text, parent_tags):
         return f"[Picture: {tag['alt']}]" if tag.get("alt") else ""
@@ -53,7 +56,18 @@ class PageConverter(MarkdownConverter):
         return f"\n\n*{text.strip()}*\n\n" if text.strip() else ""
 
     def convert_summary(self, tag, text, parent_tags):
-        return f"\n\n**{text.strip()}**\n\n"
+        return f"<summary>{text.strip()}</summary>\n\n"
+
+    def convert_details(self, tag, text, parent_tags):
+        if "code-fold" in tag.get("class", []): return text
+        return f"\n\n<details>{text.strip()}\n\n</details>\n\n"
+
+    def convert_div(self, tag, text, parent_tags):
+        if "callout" not in tag.get("class", []): return super().convert_div(tag, text, parent_tags)
+        title, _, rest = text.strip().partition("\n")
+        lines = [f"**{title.strip()}.**", "", *rest.strip().splitlines()]
+        quoted = "\n".join(f"> {line}".rstrip() for line in lines)
+        return f"\n\n{quoted}\n\n"
 
 
 def language_of(pre) -> str:
@@ -69,7 +83,7 @@ def mark_anchors(main) -> None:
         heading = tag.find(re.compile("^h[1-6]$"), recursive=False) if tag.name == "section" else None
         if heading: heading.extend([" ", anchor])
         elif tag.name == "a" and not tag.get_text(): tag.replace_with(anchor)
-        elif re.match("(eq|fig|tbl|sec|ref)-", tag["id"]) or re.match("h[1-6]$", tag.name): tag.insert(0, anchor)
+        elif re.match("h[1-6]$", tag.name) or TARGET.match(tag["id"]): tag.insert(0, anchor)
 
 
 def copy_of(page: BeautifulSoup, pages: set, folder: str, address: str) -> str:

@@ -22,7 +22,7 @@ def minutes(path) -> int:
         if cell["cell_type"] == "markdown":
             prose = re.sub(r"<details.*?</details>|```.*?```|\]\([^)]*\)", " ", source, flags=re.S)
             words += len(prose.split())
-        elif not re.search(r"^#\|\s*(hide|eval: false|code-fold: true|export(?!s))", source, re.M):
+        elif not re.search(r"^#\|\s*(hide|eval: false|code-fold: true|folded|export(?!s))", source, re.M):
             lines += sum(bool(line.strip()) and not line.startswith("#|") for line in source.splitlines())
     return 5 * max(round((words / 200 + lines / 15) / 5), 1)
 

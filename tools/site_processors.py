@@ -12,6 +12,7 @@ from nbdev.processors import Processor, mk_cell
 # nbdev puts these two lines on top of each exported cell
 OPEN_FOLD = '#| code-fold: show\n#| code-summary: "Exported source"\n'
 BOX = re.compile(r"^show_doc\((\w+)\)", re.M)
+ANSI = re.compile(r"\x1b\[[\d;]*m") # colours for terminals
 SOURCE = re.compile(r"\[source\]\((\S+?)\)")
 
 
@@ -49,6 +50,7 @@ class ShowCode(Processor):
             if hasattr(cell, "has_sd"): continue
             if "exports" in cell.directives_:
                 cell.source = cell.source.removeprefix(OPEN_FOLD)
+                if "folded" in cell.directives_: cell.source = f"#| code-fold: true\n{cell.source}"
                 module, = cell.directives_["exports"] or self.default
                 cells.append(headline(module, names_in(cell.source), found))
             cells.append(cell)
@@ -65,20 +67,24 @@ def headline(module: str, names: list, addresses: dict):
 
 
 def as_raw_html(cell):
-    """Wrap a slider's HTML, so that it reaches the page as it is.
+    """Wrap figures made of HTML, such as sliders, so that they reach the page as they are; use the text of other HTML.
 
-    Quarto takes any other HTML output for a widget, and adds RequireJS and jQuery from another site to the page.
+    Quarto takes HTML outputs for widgets, and adds RequireJS and jQuery from another site to the page.
     """
     for output in cell.get("outputs", []):
         data = output.get("data", {})
-        if "text/html" in data:
-            html = "".join(data.pop("text/html"))
-            output["data"] = {"text/markdown": f"```{{=html}}\n{html}\n```"}
+        html = "".join(data.pop("text/html", ""))
+        if "<figure" in html: output["data"] = {"text/markdown": f"```{{=html}}\n{html}\n```"}
+        elif "text/plain" in data: data["text/plain"] = ANSI.sub("", "".join(data["text/plain"]))
 
 
 # a name that nbdev made a link; a link whose text may hold such links
 NAME_LINK = re.compile(r"\[(`[^`\]]+`)\]\(https?://[^()\s]+\)")
 LINK = re.compile(rf"\[((?:[^\[\]]|{NAME_LINK.pattern})*)\]\(([^()\s]+)\)")
+
+
+# Of functions and commands that share a name, nbdev takes the command; chapters mean the function.
+FUNCTIONS = {"cli.html#train)": "runs.html#train)", "cli.html#export)": "reference.html#export)"}
 
 
 def without_nested_links(text: str) -> str:
@@ -89,15 +95,22 @@ def without_nested_links(text: str) -> str:
     return LINK.sub(plain, text)
 
 
+def to_functions(text: str) -> str:
+    "`text` with links to functions instead of commands."
+    for command, function in FUNCTIONS.items(): text = text.replace(f"/{command}", f"/{function}")
+    return text
+
+
 def without_links_in_code(text: str) -> str:
     "`text` without the links that nbdev made of names in blocks of code, which it does in outputs."
     parts = text.split("```")
     return "```".join(NAME_LINK.sub(r"\1", part) if k % 2 else part for k, part in enumerate(parts))
 
 
-def unnest_links(cell):
-    "A link within a link's text, or within code, shows as raw Markdown, so take it out."
-    if cell.cell_type == "markdown": cell.source = without_nested_links(cell.source)
+def mend_links(cell):
+    "A link within a link's text, or within code, shows as raw Markdown, so take it out; lead the others right."
+    if cell.cell_type == "markdown": cell.source = to_functions(without_nested_links(cell.source))
     for output in cell.get("outputs", []):
         data = output.get("data", {})
-        if "text/markdown" in data: data["text/markdown"] = without_links_in_code("".join(data["text/markdown"]))
+        if "text/markdown" not in data: continue
+        data["text/markdown"] = to_functions(without_links_in_code("".join(data["text/markdown"])))
