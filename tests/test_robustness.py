@@ -343,7 +343,8 @@ def write_usable_photos(folder: Path):
         picture.save(folder / f"{name}.png")
     photo.convert("CMYK").save(folder / "cmyk.jpg")
     photo.save(folder / "mislabelled.jpg", "PNG")
-    photo.save(folder / "日本 ü.webp")
+    can_spell = sys.getfilesystemencoding().startswith("utf") # not so in an ASCII locale without Python's UTF-8 mode
+    photo.save(folder / ("日本 ü.webp" if can_spell else "two words.webp"))
     photo.save(folder / "animated.webp", save_all=True, append_images=[photo.rotate(90)])
     exif = Image.Exif()
     exif[0x0112] = 6

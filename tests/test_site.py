@@ -190,7 +190,7 @@ def test_copy_of_quartos_page_keeps_numbers_anchors_and_references(quarto_page):
     copy = read(quarto_page / "index.html.md")
     assert '## Formulas <a id="formulas"></a>' in copy
     assert "([2017](#ref-ledig2017photo))" in copy and '<a id="ref-ledig2017photo"></a>Ledig, Christian' in copy
-    assert "[Equation 1](#eq-wide)" in copy.replace("\xa0", " ") and '<a id="eq-wide"></a>$$' in copy
+    assert "[Equation 1](#eq-wide)" in copy.replace("\xa0", " ") and '<a id="eq-wide"></a>\n\n$$' in copy
     assert "```python\ndef pixel_loss" in copy and '<a id="pixel_loss"></a>' in copy
 
 
