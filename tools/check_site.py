@@ -26,6 +26,7 @@ from urllib.parse import unquote, urlsplit
 import yaml
 from bs4 import BeautifulSoup
 
+from llms import possible_pages
 from set_addresses import notebooks
 
 REFERENCE = re.compile(r"(?<![\w@/])@((?:fig|eq|tbl|sec)-[\w-]+)")
@@ -289,17 +290,11 @@ def check_home(site: Site):
         if urlsplit(address).netloc: yield f"try.html: loads {address}"
 
 
-def page_of(site: Site, notebook: str) -> str | None:
-    "The page of a notebook. Quarto drops the number at the front of its name."
-    folder, base = posixpath.split(notebook.removesuffix(".ipynb"))
-    names = [posixpath.join(folder, f"{stem}.html") for stem in (base, re.sub(r"^\d+_", "", base))]
-    return next((name for name in names if name in site.pages), None)
-
-
 def check_code(site: Site, sources: Path):
     "Every exported function and class stands with its code on the page of its chapter; install cells don't."
     for path in notebooks(sources):
-        name = page_of(site, path.relative_to(sources).as_posix())
+        notebook = path.relative_to(sources).with_suffix("").as_posix()
+        name = next((page for page in possible_pages(notebook) if page in site.pages), None)
         if not name: continue
         shown = "\n".join(tag.get_text() for tag in body(site.pages[name]).find_all("pre"))
         if "-e /content" in shown: yield f"{name}: shows the cell that installs the package in Colab"

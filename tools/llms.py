@@ -24,11 +24,16 @@ TARGET = re.compile("(eq|fig|tbl|sec|ref)-(?!.*-caption-)") # ids of formulas, f
 COPY_LINK = '<p class="page-copy"><a href="{}" type="text/markdown">This page as Markdown</a></p>'
 
 
-def page_of(site: Path, name: str) -> str:
-    "The page of the notebook `name`. Quarto drops the number at the front of the name, the preview keeps it."
+def possible_pages(name: str) -> list:
+    "What the page of the notebook `name` may be called. Quarto drops the number at its front, the preview keeps it."
     folder, base = posixpath.split(name)
     stems = (base, re.sub(r"^\d+[a-zA-Z0-9]*_", "", base))
-    pages = [posixpath.join(folder, f"{stem}.html") for stem in stems]
+    return [posixpath.join(folder, f"{stem}.html") for stem in stems]
+
+
+def page_of(site: Path, name: str) -> str:
+    "The page of the notebook `name`. Raises `FileNotFoundError` if the site has none."
+    pages = possible_pages(name)
     for page in pages:
         if (site / page).is_file(): return page
     raise FileNotFoundError(f"{site} has no page for {name}.ipynb; looked for {' and '.join(pages)}")
