@@ -315,7 +315,7 @@ def _as_json(report: dict) -> str:
 # %% ../nbs/14_cli.ipynb #73eb0a2b
 _Originals = Annotated[Path, Argument(help="A folder of original (HR) photos.")]
 _Scored = _option(str, "srgan, srresnet, bicubic, a generator file, run folder or hub id.")
-_Perceptual = _flag("Also LPIPS; needs the extra 'perceptual'.", "--perceptual")
+_Perceptual = _flag("Also LPIPS, DISTS and ST-LPIPS; needs the extra 'perceptual'.", "--perceptual")
 _Json = _option(str | None, "A JSON file for the figures; - prints only JSON.", "--json")
 
 @_command("srgan evaluate Set5/HR --lr-dir Set5/LRbicx4",

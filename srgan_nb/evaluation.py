@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .data import crop_to_multiple, degrade, find_partners, find_photos
 from .inference import Upscaler
-from .metrics import lpips, psnr, ssim
+from .metrics import dists, lpips, psnr, ssim, st_lpips
 from .processes import gather_all, shard
 from .utils import enlarge, open_photo, photo_to_tensor
 
@@ -58,12 +58,14 @@ def _load_pair(path: Path, partner: Path | None, scale: int) -> tuple:
 def score(
     sr: Tensor, # `(1, 3, H, W)` in [0, 1]
     hr: Tensor, # the original, same shape and range
-    perceptual: bool = False, # the perceptual distance as well
-) -> dict: # psnr_y in dB, ssim_y (Wang), ssim_daala, and lpips if asked for
+    perceptual: bool = False, # the perceptual distances as well
+) -> dict: # psnr_y in dB, ssim_y (Wang), ssim_daala; lpips (AlexNet), lpips_vgg, dists and st_lpips if asked for
     "All figures of one picture."
     figures = dict(psnr_y=psnr(sr, hr), ssim_y=ssim(sr, hr))
     figures["ssim_daala"] = ssim(sr, hr, window="daala")
-    if perceptual: figures["lpips"] = lpips(sr, hr)
+    if perceptual:
+        figures |= dict(lpips=lpips(sr, hr), lpips_vgg=lpips(sr, hr, net="vgg"))
+        figures |= dict(dists=dists(sr, hr), st_lpips=st_lpips(sr, hr))
     return {key: value.item() for key, value in figures.items()}
 
 # %% ../nbs/13_evaluation.ipynb #e-folder-code
@@ -71,7 +73,7 @@ def evaluate_folder(
     folder, # of originals (HR)
     lr_dir=None, # of their LR versions; see pair_photos
     weights="srgan", # anything load_generator takes, or `bicubic`
-    perceptual: bool = False, # the perceptual distance as well
+    perceptual: bool = False, # the perceptual distances as well
     device: str = "auto", # `auto`, `cpu`, `cuda` or `mps`
     on_result: Callable | None = None, # called with each picture's name and figures as soon as they are known
     shared: bool = False, # launched processes share the pictures; all of them must call this

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['require_float', 'to_signed', 'to_unit', 'to_8bit', 'to_photo_mode', 'open_photo', 'photo_to_8bit', 'photo_to_tensor',
-           'tensor_to_photo', 'enlarge', 'show_images', 'slider', 'set_seed', 'progress']
+           'tensor_to_photo', 'enlarge', 'show_images', 'slider', 'set_seed', 'progress', 'imagenet_tensors']
 
 # %% ../nbs/01_utils.ipynb #u-imports
 import base64
@@ -13,12 +13,14 @@ import random
 from html import escape
 from io import BytesIO
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.Image import Transpose
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm import tqdm
 
@@ -245,6 +247,45 @@ def progress(
     rank = int(os.environ.get("RANK", 0))
     silent = os.environ.get("TQDM_DISABLE") or rank > 0
     return tqdm(items, disable=True if silent else None, **options)
+
+# %% ../nbs/01_utils.ipynb #c129c6ac
+def imagenet_tensors(
+    name: str, # of the classifier: `alexnet`, `vgg16` or `vgg19`
+    shapes: dict, # what is wanted: tensor name -> shape
+    file: str | Path | None = None, # safetensors, in torchvision's layout; None: torchvision downloads it, once
+) -> dict: # tensor name -> float32 tensor; others in the file are not read
+    """Weights of a classifier trained on ImageNet. Raises `FileNotFoundError` for an absent file, `ValueError` for a
+    wrong one and `ConnectionError` without a network. A download's checksum is verified; nothing is unpickled."""
+    if file: return _from_file(name, shapes, file)
+    from torchvision.models import get_model_weights  # slow, and rarely needed
+
+    options = dict(progress=True, check_hash=True, map_location="cpu", weights_only=True)
+    try: state = get_model_weights(name).IMAGENET1K_V1.get_state_dict(**options)
+    except URLError as error:
+        advice = "name a file of them (--vgg for vgg19; else set SRGAN_ALEXNET and SRGAN_VGG16)"
+        raise ConnectionError(f"the weights of {name} cannot be downloaded ({error.reason}); {advice}") from None
+    return {name: state[name] for name in shapes}
+
+# %% ../nbs/01_utils.ipynb #8b4b045e
+def _from_file(classifier: str, shapes: dict, path: str | Path) -> dict:
+    names = "features.0.weight, features.0.bias, ..."
+    expected = f"expected a safetensors file of {classifier} in torchvision's layout ({names})"
+    if not Path(path).is_file(): raise FileNotFoundError(f"{path}: no such file; {expected}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            missing = [name for name in shapes if name not in file.keys()]
+            if missing:
+                problem = f"{len(missing)} of {len(shapes)} tensors are missing, {missing[0]} first"
+                raise ValueError(f"{path}: {problem}; {expected}")
+            tensors = {name: file.get_tensor(name).float() for name in shapes}
+    except SafetensorError as error:
+        raise ValueError(f"{path}: cannot be read as safetensors ({error}); {expected}") from None
+    for name, shape in shapes.items():
+        found = tensors[name].shape
+        if found == shape: continue
+        problem = f"{name} has shape {tuple(found)} and not {tuple(shape)}"
+        raise ValueError(f"{path}: {problem}; {expected}")
+    return tensors
 
 # %% ../nbs/01_utils.ipynb #u-old
 from . import old_names

@@ -9,9 +9,10 @@ __all__ = ['phi_layers', 'layer_index', 'VGGFeatures']
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from torchvision.models.vgg import VGG19_Weights, cfgs, make_layers
+from torchvision.models.vgg import cfgs, make_layers
+
+from .utils import imagenet_tensors
 
 # %% ../nbs/06_vgg.ipynb #f6f0d8c0
 def phi_layers() -> dict[tuple[int, int], int]: # `(i, j)` -> index of the ReLU in torchvision's `vgg19().features`
@@ -50,8 +51,8 @@ class VGGFeatures(nn.Module):
         self.features = layers[:layer_index(i, j) + 1]
         self.min_side = 2 ** (i - 1) # pixels that i - 1 poolings shrink to one
         shapes = {name: tensor.shape for name, tensor in self.state_dict().items()}
-        if weights == "imagenet": self.load_state_dict(_from_torchvision(shapes))
-        elif weights is not None: self.load_state_dict(_from_file(weights, shapes))
+        file = None if weights == "imagenet" else weights
+        if weights is not None: self.load_state_dict(imagenet_tensors("vgg19", shapes, file))
         statistics = dict(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]) # of ImageNet's colours
         for name, colour in statistics.items():
             self.register_buffer(name, torch.tensor(colour).view(1, 3, 1, 1), persistent=False)
@@ -81,33 +82,3 @@ def _check_pictures(pictures: Tensor, min_side: int) -> None:
     if min(shape[2:]) < min_side:
         size = f"{shape[2]} x {shape[3]}"
         raise ValueError(f"VGG needs sides of at least {min_side} pixels for this layer; got {size}")
-
-# %% ../nbs/06_vgg.ipynb #8fd67f8d
-def _from_torchvision(shapes: dict) -> dict:
-    """The tensors named in `shapes` from the file that torchvision downloads (548 MB, once). Its checksum is verified,
-    and no objects in it are unpickled."""
-    options = dict(progress=True, check_hash=True, map_location="cpu", weights_only=True)
-    state = VGG19_Weights.IMAGENET1K_V1.get_state_dict(**options)
-    return {name: state[name] for name in shapes}
-
-# %% ../nbs/06_vgg.ipynb #6ce10392
-def _from_file(path, shapes: dict) -> dict:
-    "The tensors named in `shapes` from a safetensors file, as float32; other tensors in it are not read."
-    names = "features.0.weight, features.0.bias, ..."
-    expected = f"expected a safetensors file of VGG19 in torchvision's layout ({names})"
-    if not Path(path).is_file(): raise FileNotFoundError(f"{path}: no such file; {expected}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            missing = [name for name in shapes if name not in file.keys()]
-            if missing:
-                problem = f"{len(missing)} of {len(shapes)} tensors are missing, {missing[0]} first"
-                raise ValueError(f"{path}: {problem}; {expected}")
-            tensors = {name: file.get_tensor(name).float() for name in shapes}
-    except SafetensorError as error:
-        raise ValueError(f"{path}: cannot be read as safetensors ({error}); {expected}") from None
-    for name, shape in shapes.items():
-        found = tensors[name].shape
-        if found == shape: continue
-        problem = f"{name} has shape {tuple(found)} and not {tuple(shape)}"
-        raise ValueError(f"{path}: {problem}; {expected}")
-    return tensors

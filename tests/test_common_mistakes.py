@@ -152,12 +152,12 @@ def test_pictures_are_rounded_before_they_are_measured():
 
 
 def test_nothing_is_pickled(run):
-    "No file of a run is a pickle, and no line of the package writes or reads one."
+    "No file of a run is a pickle, and no line of the package writes or reads one, but for the numbers of DISTS."
     for file in run.rglob("*.safetensors"):
         assert file.read_bytes()[8:10] == b'{"'
     package = Path(srgan_nb.__file__).parent
     source = "\n".join(path.read_text(encoding="utf-8") for path in package.glob("*.py"))
-    assert not re.search(r"torch\.(save|load)\(|import pickle", source)
+    assert not re.search(r"torch\.save\(|torch\.load\((?!.*weights_only=True)|import pickle", source)
 
 
 def test_inference_runs_without_autograd():
@@ -189,7 +189,7 @@ def test_a_compiled_generator_is_saved_under_its_own_names(tmp_path):
 @pytest.mark.parametrize("metric, shave, message", [
     (psnr, -1, "cannot be dropped"),
     (psnr, 14, "cannot be dropped"),
-    (lpips, 4, "at least 21"),
+    (lpips, 4, "at least 31 x 31"),
 ])
 def test_metrics_refuse_what_they_cannot_measure(metric, shave, message):
     x = torch.rand(1, 3, 28, 28)

@@ -21,7 +21,7 @@ ALLOWED = {
     "metrics": "utils",
     "generator": "",
     "discriminator": "",
-    "vgg": "",
+    "vgg": "utils",
     "config": "",
     "steps": "config losses metrics utils vgg",
     # Part II: runs that last, and run fast
