@@ -62,6 +62,8 @@ class Config:
     feature_scale: float = 1 / 12.75 # multiplies the features (Sec. 3.2)
     content_kind: str = "mse" # distance of the features: `mse` (Eq. 5) or `l1`
     pixel_weight: float = 0. # of a pixel loss added to the features' (the paper: none)
+    phase_weight: float = 0. # of a pixel loss on `phase_means` (the paper: none)
+    jitter: int = 0 # rows and columns of both pictures that VGG doesn't see, at random (the paper: none)
     adversarial: str = "bce" # `bce` (Eq. 2, 6) or `lsgan` (least squares)
     adversarial_weight: float = 1e-3 # of the adversarial term (Eq. 3)
     d_rate: float = 1. # D's learning rate, as a multiple of G's (the paper: the same)

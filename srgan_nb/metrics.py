@@ -155,7 +155,7 @@ def _lpips_network(net: str, backbone: str) -> Callable:
 def _dists_network() -> Callable:
     from DISTS_pytorch import DISTS
     with _backbone("vgg16"): network = DISTS(load_weights=False)
-    file = Path(inspect.getfile(DISTS)).with_name("weights.pt")
+    file = Path(inspect.getfile(DISTS)).with_name("weights.pt") # DISTS itself looks in `sys.prefix`
     network.load_state_dict(torch.load(file, weights_only=True), strict=False)
     return network.requires_grad_(False)
 
@@ -182,6 +182,7 @@ def grid_strength(
     x: Tensor, # `(N, 3, H, W)` in [0, 1], sides at least `window` + 2 * `period`
     period: int = 4, # of the grid, pixels
     window: int = 32, # side of the windows, pixels; a multiple of `period`
+    flat: Tensor | None = None, # the originals, shaped like `x`: look only where they are flattest
 ) -> Tensor: # `(N,)`, 8-bit levels: root mean square over the windows
     """How strong a pattern with this period is in Y, anywhere in the picture. Raises `ValueError` if the picture is
     smaller than a window and its margin, `window` is not a multiple of `period`, or the values are integers."""
@@ -192,19 +193,25 @@ def grid_strength(
     if min(size) < window + 2 * period:
         problem = f"a picture of {size} holds no window of {window} and a margin of {period}"
         raise ValueError(f"{problem}; give a larger one")
-    x = to_8bit(_wide(x))
-    y = 255 * luminance(x)
+    y = 255 * luminance(to_8bit(_wide(x)))
     margins = [period // 2, (period - 1) // 2] * 2
     padded = F.pad(y, margins, mode="reflect")
     local_mean = F.avg_pool2d(padded, period, stride=1)
-    y = y - local_mean
-    y = y[..., period:-period, period:-period]
-    windows = y.unfold(2, window, window).unfold(3, window, window)
-    windows = windows.flatten(1, 3) # `(N, windows, window, window)`
+    windows = _cut_windows(y - local_mean, period, window)
+    if flat is not None:
+        variance = _cut_windows(luminance(_wide(flat)), period, window).var((-2, -1))
+        flattest = variance.argsort(1)[:, :max(1, variance.shape[1] // 10)]
+        windows = windows.take_along_dim(flattest[..., None, None], 1)
     cells = windows.unflatten(-1, (-1, period))
     cells = cells.unflatten(-3, (-1, period)) # ..., row of cells, i, column of cells, j
     mean_cells = cells.mean((-4, -2))
     return mean_cells.var((-2, -1), correction=0).mean(1).sqrt()
+
+# %% ../nbs/03_metrics.ipynb #grid-windows
+def _cut_windows(y: Tensor, margin: int, side: int) -> Tensor:
+    "`(N, windows, side, side)`: windows of `(N, 1, H, W)` without its margin."
+    y = y[..., margin:-margin, margin:-margin]
+    return y.unfold(2, side, side).unfold(3, side, side).flatten(1, 3)
 
 # %% ../nbs/03_metrics.ipynb #a7b1e922
 def colour_shift(
