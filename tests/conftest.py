@@ -36,6 +36,10 @@ NODE_MODULES = Path(os.environ.get("SRGAN_NODE_MODULES") or "absent")
 HAS_RUNTIME = has_runtime(NODE_MODULES)
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no chromium here: install Debian's package of that name")
 
+BACKBONES = {"SRGAN_ALEXNET", "SRGAN_VGG16"}
+needs_backbones = pytest.mark.skipif(
+    not BACKBONES <= set(os.environ), reason="SRGAN_ALEXNET and SRGAN_VGG16 name no files: no classifiers")
+
 SIDEBAR = (ROOT / "nbs/sidebar.yml").read_text(encoding="utf-8")
 PAGES = re.findall(r"- ([\w/]+)\.ipynb", SIDEBAR) # the site's pages, the landing page first
 

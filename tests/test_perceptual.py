@@ -1,5 +1,4 @@
 "The perceptual rulers: against the literature's figure, without a network, and beside the user's random numbers."
-import os
 import subprocess
 import sys
 
@@ -10,11 +9,7 @@ from srgan_nb.data import find_photos
 from srgan_nb.evaluation import evaluate_folder, score
 from srgan_nb.metrics import dists, lpips, st_lpips
 
-from conftest import ROOT
-
-BACKBONES = ("SRGAN_ALEXNET", "SRGAN_VGG16")
-needs_backbones = pytest.mark.skipif(
-    not set(BACKBONES) <= set(os.environ), reason="SRGAN_ALEXNET and SRGAN_VGG16 name no files: no classifiers")
+from conftest import ROOT, needs_backbones
 
 
 def run(program):
