@@ -84,6 +84,7 @@ _TURNS = { # EXIF's orientation -> what undoes it
 
 def _upright(image: Image.Image) -> Image.Image:
     "As `ImageOps.exif_transpose`, which also rewrites the other tags and fails if one of them is damaged."
+    image.load() # which turns a TIFF and removes its tag
     orientation = image.getexif().get(ExifTags.Base.Orientation)
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
