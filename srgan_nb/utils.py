@@ -109,11 +109,12 @@ def open_photo(
     is_path = isinstance(source, (str, Path))
     name = source if is_path else getattr(source, "name", "picture")
     if is_path: _check_file(source)
+    from srgan_nb.formats import picture_formats, unreadable  # chapter 12
     try:
-        with Image.open(source) as image:
+        with Image.open(source, formats=picture_formats()) as image:
             return to_photo_mode(_upright(_known_depth(image)))
     except PermissionError: raise PermissionError(f"{name}: may not be read") from None
-    except UnidentifiedImageError: raise ValueError(f"{name}: not a picture in a format Pillow knows") from None
+    except UnidentifiedImageError: raise ValueError(f"{name}: {unreadable(name)}") from None
     except Image.DecompressionBombError:
         limit = 2 * Image.MAX_IMAGE_PIXELS
         problem = f"more than {limit:,} pixels, which Pillow takes for an attack"
