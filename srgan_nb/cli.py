@@ -57,6 +57,7 @@ Quiet = _flag("Print errors only.", "--quiet", "-q")
 Weights = _option(str, "srgan, srresnet, a generator file, a run folder or a hub id.")
 _LrDir = _option(Path | None, "A folder of LR photos, NAME or NAMEx4; default: made by bicubic.")
 _Overwrite = _flag("Replace files that exist.", "--overwrite")
+_SkipExisting = _flag("Leave results that exist, and make the others.", "--skip-existing")
 
 # %% ../nbs/14_cli.ipynb #cl-start-code
 def _version(asked: bool):
@@ -99,12 +100,12 @@ def plain_errors(
         _error(error)
         raise typer.Exit(1) from None
 
-def _name_passed_over(folders, *wanted: str) -> None:
+def _name_passed_over(folders, *wanted: str, leave_out=None) -> None:
     "Say on stderr what is not used of the folders, so that nothing is left out in silence."
     from srgan_nb.formats import passed_over
     if os.environ.get("TQDM_DISABLE") or not is_first_process(): return # with --quiet
     for folder in folders:
-        if sentence := passed_over(folder, *wanted): _error(sentence)
+        if sentence := passed_over(folder, *wanted, leave_out=leave_out): _error(sentence)
 
 @contextmanager
 def _silence() -> Iterator[None]:
@@ -138,31 +139,35 @@ def _upscaler(weights: str, scale: int | None = None, **options):
     return upscaler
 
 # %% ../nbs/14_cli.ipynb #39bd3f55
-_Photos = Annotated[list[Path], Argument(help="Photos, clips, folders of photos, patterns; - is stdin.")]
+_Photos = Annotated[list[str], Argument(help="Photos, clips, folders of photos, patterns; - is stdin.")]
 _Results = _option(str, "A file for one photo, or a folder, made if missing; - is stdout.", "--out", "-o")
 _CheckScale = _option(int | None, "Check that the weights enlarge this many times.")
 _Tile = _option(int | None, "Side of the tiles of a large photo, in pixels.", min=1)
 
 @_command("srgan upscale holiday.jpg -o large.png",
     "srgan upscale trip/ 'more/*.jpg' -o large/ --weights srresnet",
+    "srgan upscale trip/ -o large/ --skip-existing",
     "srgan upscale - -o - < small.png > large.png",
     "srgan upscale clip.mp4 -o large.mp4 --weights srresnet",
     "torchrun --nproc_per_node 4 -m srgan_nb.cli upscale trip/ -o large/")
 def upscale(photo: _Photos, out: _Results, weights: Weights = "srgan", scale: _CheckScale = None, tile: _Tile = None,
     device: Device = "auto", precision: Precision = "auto", overwrite: _Overwrite = False,
-    ensemble: Ensemble = False, back_project: BackProject = False, compile: Compile = False, quiet: Quiet = False):
+    skip_existing: _SkipExisting = False, ensemble: Ensemble = False, back_project: BackProject = False,
+    compile: Compile = False, quiet: Quiet = False):
     "Make photos four times as wide and high."
+    if overwrite and skip_existing: raise typer.BadParameter("--overwrite and --skip-existing exclude each other")
     with plain_errors(quiet and out != "-"), tempfile.TemporaryDirectory() as folder:
         spool, failed = Path(folder), []
-        paths = expand_paths(photo, spool)
-        photos = photos_in(paths)
-        _name_passed_over(filter(Path.is_dir, paths), "photo", "clip")
+        paths = expand_paths(photo, spool, out)
+        photos = photos_in(paths, out)
+        _name_passed_over(filter(Path.is_dir, paths), "photo", "clip", leave_out=out)
         pairs = zip(photos, find_targets(photos, paths, out, spool))
         mine = shard(list(pairs), device) # before the upscaler: it settles which GPU this process uses
         quality = dict(ensemble=ensemble, back_project=back_project)
         machine = dict(device=device, precision=precision, tile=tile, compile=compile)
         upscaler = _upscaler(weights, scale, **quality, **machine)
         for source, target in mine:
+            if skip_existing and target.exists(): continue
             try: _upscale_one(source, target, upscaler, overwrite)
             except (ValueError, OSError) as error:
                 _error(str(error).replace(f"{folder}{os.sep}", ""))

@@ -7,6 +7,9 @@ __all__ = ['sample_photos', 'degrade', 'crop_to_multiple', 'make_pair', 'draw_cr
            'decode_photos', 'cut_crops', 'PhotoStore', 'crop_batch', 'celeba', 'find_partners', 'lr_batch']
 
 # %% ../nbs/02_data.ipynb #da-imports
+import os
+import re
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property, partial
 from itertools import repeat
@@ -263,28 +266,59 @@ def celeba(
         CelebA(root, split="all", download=True)
     return folder
 
+# %% ../nbs/02_data.ipynb #da-partners-names
+_HR_ENDS = ("", "[_-]HR", "_SRF_{scale}_HR", "[_-]x1") # what data sets put after a picture's name, the likeliest first
+_LR_ENDS = ("", "[_-]?x{scale}", "[_-]LR", "[_-]LR[_-]?x?{scale}", "[_-]?x{scale}[_-]LR", "_SRF_{scale}_LR")
+
+def _bare_names(path: Path, ends: tuple, scale: int) -> list[str]:
+    "The names that a file's name may stand for, the likeliest first."
+    patterns = [end.format(scale=scale) + "$" for end in ends]
+    return [re.sub(pattern, "", path.stem, flags=re.I) for pattern in patterns if re.search(pattern, path.stem, re.I)]
+
+def _places(photo: Path, start: str) -> tuple:
+    "Where to look for a photo's LR version, in three rounds: the same path, a path that ends alike, anywhere."
+    parts = photo.parent.parts
+    same = Path(os.path.relpath(photo.parent, start)).parts
+    return [("same", *same)], [parts[k:] for k in range(len(parts))], [None]
+
+def _lr_places(lr_dir) -> Iterator[tuple]:
+    "Each LR file, and the places where it is found: see `_places`."
+    for file in find_photos(lr_dir):
+        parts = file.parent.relative_to(lr_dir).parts
+        yield file, [("same", *parts), *(parts[k:] for k in range(len(parts))), None]
+
+def _only_one(matches: list, lr_dir) -> Path:
+    "The match of the lowest rank. Raises `ValueError` if there are two."
+    lowest = min(rank for rank, _ in matches)
+    best, *others = sorted({file for rank, file in matches if rank == lowest})
+    if not others: return best
+    both = f"{best.relative_to(lr_dir)} and {others[0].relative_to(lr_dir)}"
+    raise ValueError(f"{lr_dir}: {both} have one name; keep one of them")
+
 # %% ../nbs/02_data.ipynb #da-partners-code
 def find_partners(
     photos: list, # paths of HR photos
     lr_dir, # a folder of LR photos; its sub-folders are searched too
     scale: int = 4, # the factor between them
 ) -> dict: # HR path -> LR path, for photos that have one
-    """For each photo its LR version: the file in `lr_dir` of the same name, or the same name followed by `x4`.
-    Raises `ValueError` if two photos, or two files there, have the same name, and what find_photos raises."""
-    by_stem = {}
-    for path in find_photos(lr_dir):
-        other = by_stem.setdefault(path.stem, path)
-        if other == path: continue
-        both = f"{other.relative_to(lr_dir)} and {path.relative_to(lr_dir)}"
-        raise ValueError(f"{lr_dir}: {both} have one name; keep one of them")
-    partners = {}
-    for path in map(Path, photos):
-        partner = by_stem.get(path.stem) or by_stem.get(f"{path.stem}x{scale}")
-        if partner: partners[path] = partner
-    distinct = set(partners.values())
-    if len(distinct) < len(partners):
-        raise ValueError(f"{lr_dir}: a file there is the LR version of several photos with the same name")
-    return partners
+    """For each photo its LR version: the file in `lr_dir` with the same path, or else with the same name anywhere;
+    endings such as `x4`, `_HR` and `_LR` don't count. Raises `ValueError` if two photos, or two files there, fit
+    equally well, and what find_photos raises."""
+    photos, partners, index = [Path(photo) for photo in photos], {}, defaultdict(list)
+    for file, places in _lr_places(lr_dir):
+        for rank, name in enumerate(_bare_names(file, _LR_ENDS, scale)):
+            for place in places: index[place, name].append((rank, file))
+    start = os.path.commonpath([os.path.abspath(photo.parent) for photo in photos] or ["."])
+    for places in zip(*(_places(photo, start) for photo in photos)): # a round: each photo's places
+        taken = set(partners.values())
+        for photo, tried in zip(photos, places):
+            keys = [(place, name) for place in tried for name in _bare_names(photo, _HR_ENDS, scale)]
+            options = ([match for match in index.get(key, []) if match[1] not in taken] for key in keys)
+            matches = next(filter(None, options), None)
+            if photo not in partners and matches: partners[photo] = _only_one(matches, lr_dir)
+        if len(set(partners.values())) < len(partners):
+            raise ValueError(f"{lr_dir}: a file there is the LR version of several photos with the same name")
+    return {photo: partners[photo] for photo in photos if photo in partners}
 
 def _find_pairs(store: PhotoStore, photos: list, lr_dir) -> tuple:
     "The photos that have an LR version, and those versions; the others are skipped."

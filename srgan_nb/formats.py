@@ -88,9 +88,11 @@ def kind_of(
 # %% ../nbs/12_files.ipynb #f-kinds-folder-code
 def find_files(
     folder, # a folder; its sub-folders are searched too
+    leave_out=None, # a folder in it that is not searched
 ) -> dict: # path -> `photo`, `clip` or None, sorted by path
     "All files in a folder, and what they are. Raises `FileNotFoundError` if the folder doesn't exist."
     folder, kinds, visited = Path(folder), {}, set()
+    if leave_out: visited.add(Path(leave_out).resolve())
     if folder.is_file(): raise FileNotFoundError(f"{folder}: a file; give the folder of photos")
     if not folder.is_dir(): raise FileNotFoundError(f"{folder}: no such folder")
 
@@ -106,19 +108,20 @@ def find_files(
 
 def _leads_on(path: Path, root: Path, visited: set) -> bool:
     "Whether to search a sub-folder: not if it is hidden, or a link to what is searched anyway, or to a folder above."
-    if path.name.startswith("."): return False
-    if not path.is_symlink(): return True
     target, root = path.resolve(), root.resolve()
-    if target in visited or target.is_relative_to(root) or root.is_relative_to(target): return False
+    if path.name.startswith(".") or target in visited: return False
+    if not path.is_symlink(): return True
+    if target.is_relative_to(root) or root.is_relative_to(target): return False
     visited.add(target)
     return True
 
 def passed_over(
     folder, # a folder
     *wanted: str, # `photo`, `clip`
+    leave_out=None, # a folder in it that is not searched
 ) -> str | None: # a sentence, or None if nothing stays out
     "How many files of a folder are not wanted, and the names of the first ones."
-    folder, kinds = Path(folder), find_files(folder)
+    folder, kinds = Path(folder), find_files(folder, leave_out)
     names = [path.relative_to(folder).as_posix() for path, kind in kinds.items() if kind not in wanted]
     if not names: return None
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""

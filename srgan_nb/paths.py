@@ -11,62 +11,104 @@ __all__ = ['expand_paths', 'photos_in', 'output_paths', 'is_clip', 'find_targets
 # %% ../nbs/14_cli.ipynb #cl-imports-paths
 import os
 import sys
+import unicodedata
 from glob import glob
-from itertools import count
 from pathlib import Path
 
 from .formats import find_files, kind_of
 
 # %% ../nbs/14_cli.ipynb #7b5ff260
 def expand_paths(
-    given: list, # paths: files, folders, patterns with `*`, `?` or `[`, or `-` for stdin
+    given: list, # files, folders, patterns with `*`, `?` or `[`, or `-` for stdin
     spool: Path, # a folder for what comes from stdin
+    out: str = "", # the folder of results, in which nothing matches
 ) -> list[Path]: # files and folders
     "The files and folders that `given` names, in its order. Raises `ValueError` if nothing matches a pattern."
     paths = []
-    for path in map(Path, given):
-        if str(path) == "-":
+    for name in map(str, given):
+        path = Path(name)
+        if name == "-":
             path = spool / "stdin"
             path.write_bytes(sys.stdin.buffer.read())
-        is_pattern = set("*?[") & set(str(path)) and not path.exists()
-        names = sorted(glob(str(path), recursive=True)) if is_pattern else [path]
-        if not names: raise ValueError(f"{path}: nothing matches")
-        paths += [Path(name) for name in names]
+        is_pattern = set("*?[") & set(name) and not path.exists()
+        matches = _matches(Path(path.anchor), path.relative_to(path.anchor).parts, out) if is_pattern else [path]
+        if not matches: raise ValueError(f"{path}: nothing matches")
+        paths += matches
     return paths
 
+def _matches(base: Path, parts: tuple, out: str) -> list[Path]:
+    "What a pattern matches below `base`. A part that exists as it is written is no pattern: a folder `trip [2019]`."
+    if not parts: return [base]
+    first, rest = parts[0], parts[1:]
+    if os.path.lexists(base / first): return _matches(base / first, rest, out)
+    if first == "**": names = glob("**/" if rest else "**", root_dir=base, recursive=True) + [""] * bool(rest)
+    else: names = glob(first, root_dir=base)
+    found = [base / name for name in sorted(set(names))]
+    if not _is_within(base, out): found = [path for path in found if not _is_within(path, out)]
+    return [match for path in found for match in _matches(path, rest, out)]
+
+def _is_within(path: Path, out: str) -> bool:
+    "Whether a path is in the folder of results, or is that folder."
+    return Path(out).is_dir() and path.resolve().is_relative_to(Path(out).resolve())
+
+# %% ../nbs/14_cli.ipynb #cl-photos-code
 def photos_in(
     paths: list, # files and folders, as `Path`
-) -> list[Path]: # files
+    out: str = "", # the folder of results, which is not searched
+) -> dict: # file -> its path below the folder that was named; its name if it was named itself
     "The files, and the photos and clips in the folders. Raises `ValueError` for a folder without any."
-    photos = []
+    photos, seen = {}, set()
     for path in paths:
-        found = [file for file, kind in find_files(path).items() if kind] if path.is_dir() else [path]
-        if not found: raise ValueError(f"{path}: no photos or clips in it")
-        photos += found
+        files = [path]
+        if path.is_dir():
+            if len(paths) > 1 and _is_within(path, out): continue # `photos/*` names the results, too
+            files = [file for file, kind in find_files(path, leave_out=out or None).items() if kind]
+            holds_results = Path(out).is_dir() and Path(out).resolve().is_relative_to(path.resolve())
+            if not (files or holds_results): raise ValueError(f"{path}: no photos or clips in it")
+        for file in files:
+            place = os.path.realpath(file.parent), file.name
+            if place in seen: continue
+            seen.add(place)
+            photos[file] = file.relative_to(path) if path.is_dir() else Path(file.name)
+    if not photos: raise ValueError(f"{', '.join(map(str, paths))}: no photos or clips besides the results in {out}")
     return photos
 
 # %% ../nbs/14_cli.ipynb #c98c29ad
 def output_paths(
-    photos: list, # paths of photos or clips
+    photos, # paths of photos or clips; or with their places among the results, as by `photos_in`
     out: str, # a file, or a folder: one that exists, or a name that ends in /
 ) -> list[Path]: # where each result goes; a clip as NAME.mp4
-    "One photo goes to a file or into a folder, several into a folder as NAME.png; the second NAME becomes NAME_1.png."
+    """One photo goes to a file or into a folder, several into a folder as NAME.png. Raises `ValueError` if two results
+    would have one name."""
     folder = Path(out)
     is_folder = folder.is_dir() or out.endswith(("/", "\\"))
     if len(photos) == 1 and not is_folder: return [folder]
-    targets, used = [], set()
-    for photo in map(Path, photos):
-        name = _free_name(photo, used)
-        used.add(name.casefold()) # on some disks Cat.png is cat.png
-        targets.append(folder / name)
-    return targets
+    if not isinstance(photos, dict): photos = {Path(photo): Path(Path(photo).name) for photo in photos}
+    names = {photo: _result_name(photo, below) for photo, below in photos.items()}
+    for group in _of_one_name(names): names |= _from_common_folder(photos, group)
+    for group in _of_one_name(names): names |= {photo: _with_suffix(photo, names[photo]) for photo in group}
+    for first, second, *_ in _of_one_name(names):
+        raise ValueError(f"{first} and {second} would both become {folder / names[first]}; upscale them one by one")
+    return [folder / name for name in names.values()]
 
-def _free_name(photo: Path, used: set) -> str:
-    suffix = ".mp4" if is_clip(photo) else ".png"
-    name = photo.stem + suffix
-    for n in count(1):
-        if name.casefold() not in used: return name
-        name = f"{photo.stem}_{n}{suffix}"
+def _result_name(photo: Path, below: Path) -> Path: return below.with_suffix(".mp4" if is_clip(photo) else ".png")
+
+def _of_one_name(names: dict) -> list:
+    "Groups of photos whose results have one name. On some disks Cat.png is cat.png, and accents have two spellings."
+    groups = {}
+    for photo, name in names.items():
+        key = unicodedata.normalize("NFC", name.as_posix()).casefold()
+        groups.setdefault(key, []).append(photo)
+    return [group for group in groups.values() if len(group) > 1]
+
+def _from_common_folder(photos: dict, group: list) -> dict:
+    "The results' names, with the folders between each photo and the folder that holds all of the group."
+    starts = [photo.absolute().parents[len(photos[photo].parts) - 1] for photo in group]
+    common = os.path.commonpath(starts)
+    return {photo: _result_name(photo, photo.absolute().relative_to(common)) for photo in group}
+
+def _with_suffix(photo: Path, name: Path) -> Path:
+    return name.with_name(f"{photo.stem}_{photo.suffix[1:]}{name.suffix}")
 
 def is_clip(
     path: Path, # a file
@@ -76,18 +118,22 @@ def is_clip(
 
 # %% ../nbs/14_cli.ipynb #cl-targets-code
 def find_targets(
-    photos: list, # paths of photos or clips
+    photos: dict, # the photos or clips, as by `photos_in`
     paths: list, # the files and folders they come from
     out: str, # a file, a folder, or `-` for stdout
     spool: Path, # a folder for what goes to stdout
 ) -> list[Path]: # where each result goes
     "Raises `ValueError` if a result would replace another photo, or can't go to `out`."
-    n = len(photos)
+    first, n = next(iter(photos)), len(photos)
     if out == "-":
         if n > 1: raise ValueError(f"-o - writes one picture, not {n}; give a folder")
-        if is_clip(photos[0]): raise ValueError(f"{photos[0]}: -o - writes a picture; give a file for a clip")
+        if is_clip(first): raise ValueError(f"{first}: -o - writes a picture; give a file for a clip")
         return [spool / "stdout.png"]
-    if any(path.is_dir() for path in paths): out = f"{out}/" # a folder in, a folder out, even if it holds one photo
+    folders = [path for path in paths if path.is_dir()]
+    if len(paths) == 1 and folders and _is_within(folders[0], out):
+        problem = f"holds the photos, and the result of {first} would replace one or become one"
+        raise ValueError(f"{out}: {problem}; choose another folder")
+    if folders: out = f"{out}/" # a folder in, a folder out, even if it holds one photo
     if n > 1:
         if Path(out).is_file(): raise ValueError(f"{out}: a file; {n} photos need a folder")
         Path(out).mkdir(parents=True, exist_ok=True)

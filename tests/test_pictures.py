@@ -1,15 +1,19 @@
 "Every picture that goes in comes out whole, upright and once, or it is named with the reason."
+import os
+import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from srgan_nb.data import PhotoStore, find_photos
+from srgan_nb.data import PhotoStore, find_partners, find_photos
 from srgan_nb.formats import find_files, kind_of, passed_over, picture_formats
 from srgan_nb.generator import Generator
 from srgan_nb.inference import Upscaler
 from srgan_nb.media import upscale_video
+from srgan_nb.paths import expand_paths, output_paths, photos_in
 from srgan_nb.utils import open_photo
 
 from conftest import CPU_FP32
@@ -247,3 +251,172 @@ def test_heic_and_jpeg_xl_come_with_an_extra(srgan, tmp_path, weights, form, suf
     assert result.stderr.count("needs pip install 'srgan-nb[formats]'") == 2
     strict = srgan("train", "--data", folder, "--out", tmp_path / "run", "--strict")
     assert strict.exit_code == 1 and "srgan-nb[formats]" in strict.stderr
+
+
+# Names that depend on the photo alone
+
+COLOURS = dict(a="red", b="green", c="blue", d="white")
+
+
+def write_colours(folder, names):
+    "A small picture for each name, in the colour of its first letter."
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), COLOURS[name[0]]).save(folder / name)
+
+
+def source_colours(folder):
+    "Each result, and the letter of the colour that it has most of: by the networks' arithmetic, not exactly."
+    colours = {}
+    for name in names_in(folder):
+        pixel = np.asarray(Image.open(folder / name).convert("RGB").resize((1, 1), Image.BOX), int)[0, 0]
+        distance = {key: np.abs(pixel - Image.new("RGB", (1, 1), value).getpixel((0, 0))).sum()
+            for key, value in COLOURS.items()}
+        colours[name] = min(distance, key=distance.get)
+    return colours
+
+
+@pytest.mark.parametrize("how", ["folder", "pattern", "files", "folders"])
+def test_a_photo_added_later_is_not_taken_for_another(srgan, tmp_path, monkeypatch, how):
+    "a/cat.png and c/cat.png are enlarged, then b/cat.png is added."
+    monkeypatch.chdir(tmp_path)
+    def upscale(*letters):
+        inputs = dict(folder=["in"], pattern=["in/*/cat.png"], files=[f"in/{letter}/cat.png" for letter in letters],
+            folders=[f"in/{letter}" for letter in letters])[how]
+        return srgan("upscale", *inputs, "-o", "out", "--skip-existing", "--weights", "srresnet", "--device", "cpu")
+
+    for letters in ("ac", "abc"):
+        for letter in letters: # the colour of the folder
+            Path("in", letter).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), COLOURS[letter]).save(f"in/{letter}/cat.png")
+        assert upscale(*letters).exit_code == 0
+    assert source_colours(tmp_path / "out") == {f"{letter}/cat.png": letter for letter in "abc"}
+
+
+def test_results_are_in_mirrored_sub_folders(srgan, tmp_path, weights):
+    names = ["a.png", "2024/a.png", "2024/may/a.png", "2024/may/b.jpg", "b.jpg", "b.png"]
+    write_colours(tmp_path / "in", [name for name in names if not name.startswith("2")])
+    for name in names[1:4]:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "in" / name)
+    assert srgan("upscale", tmp_path / "in", "-o", tmp_path / "out", "--weights", weights).exit_code == 0
+    expected = ["2024/a.png", "2024/may/a.png", "2024/may/b.png", "a.png", "b_jpg.png", "b_png.png"]
+    assert names_in(tmp_path / "out") == sorted(expected)
+
+
+def test_names_do_not_depend_on_the_order():
+    photos = ["x/cat.jpg", "x/cat.png", "y/cat.png", "x/dog.png", "y/CAT.gif", "z/caf\u00e9.png", "z/cafe\u0301.jpg"]
+    forwards = dict(zip(photos, output_paths(photos, "out/")))
+    backwards = dict(zip(photos[::-1], output_paths(photos[::-1], "out/")))
+    assert forwards == backwards
+    assert len({str(path).casefold() for path in forwards.values()}) == len(photos)
+
+
+@pytest.mark.parametrize("out", ["a_results", "z_results", "deep/er"])
+@pytest.mark.parametrize("given", ["in", "in/**", "in/*"])
+def test_results_inside_the_input_folder_are_no_input(srgan, tmp_path, monkeypatch, weights, out, given):
+    monkeypatch.chdir(tmp_path)
+    write_colours(Path("in"), ["b.png", "c/d.png"])
+    before = set()
+    for _ in range(2):
+        result = srgan("upscale", given, "-o", f"in/{out}", "--overwrite", "--weights", weights)
+        assert result.exit_code == 0, result.stderr
+        names = set(names_in(tmp_path / "in" / out))
+        assert len(names) == 2 and (not before or names == before)
+        before = names
+
+
+def test_results_among_the_photos_are_refused(srgan, tmp_path, weights):
+    write_colours(tmp_path / "in", ["a.jpg"])
+    result = srgan("upscale", tmp_path / "in", "-o", tmp_path / "in", "--weights", weights)
+    assert result.exit_code == 1 and "choose another folder" in result.stderr
+    assert names_in(tmp_path / "in") == ["a.jpg"]
+
+
+def test_the_existing_parts_of_a_pattern_are_literal(tmp_path):
+    "A folder called `trip [2019]` is not `trip 2`."
+    write_colours(tmp_path, ["a/trip [2019]/a.jpg", "a/trip 2/b.jpg", "a/trip [2019]/in/[1].png", "a/x/in/1.png"])
+    def match(pattern):
+        return [path.relative_to(tmp_path / "a").as_posix() for path in expand_paths([tmp_path / "a" / pattern], None)]
+
+    assert match("trip [2019]/*.jpg") == ["trip [2019]/a.jpg"]
+    assert match("trip*/*.jpg") == ["trip 2/b.jpg", "trip [2019]/a.jpg"]
+    assert match("*/in/[1].png") == ["trip [2019]/in/[1].png", "x/in/1.png"]
+    assert match("**/*.png") == ["trip [2019]/in/[1].png", "x/in/1.png"]
+    with pytest.raises(ValueError, match="nothing matches"): match("trip [2019]/*.gif")
+
+
+def test_a_photo_named_twice_is_done_once(srgan, tmp_path, monkeypatch, weights):
+    monkeypatch.chdir(tmp_path)
+    write_colours(Path("in"), ["a.png", "b.png"])
+    (tmp_path / "link").symlink_to("in", target_is_directory=True)
+    given = ["in/a.png", "in", "./in/../in/a.png", tmp_path / "in/a.png", "link/a.png", "in/*.png"]
+    assert sorted(path.name for path in photos_in(expand_paths(given, None))) == ["a.png", "b.png"]
+    result = srgan("upscale", *given, "-o", "out", "--weights", weights)
+    assert result.stdout.splitlines() == [str(Path("out/a.png")), str(Path("out/b.png"))]
+
+
+def test_a_half_done_folder_goes_on(srgan, photos, tmp_path, weights):
+    command = ("upscale", photos, "-o", tmp_path / "out", "--weights", weights)
+    assert srgan(*command).exit_code == 0
+    (tmp_path / "out/coffee.png").unlink()
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    result = srgan(*command, "--skip-existing")
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'out/coffee.png'}\n")
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+    assert srgan(*command, "--skip-existing", "--overwrite").exit_code == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows allows no such names")
+def test_names_that_begin_with_a_hyphen_or_hold_brackets(srgan, tmp_path, monkeypatch, weights):
+    monkeypatch.chdir(tmp_path)
+    names = ["-", "-a.png", "--overwrite.png", "[1].png", "a*b?.png", "%d.png", " .png", "a:b.png"]
+    Path("in").mkdir()
+    for name in names: Image.new("RGB", (8, 8), "red").save(f"in/{name}", "PNG")
+    assert srgan("upscale", "in", "-o", "-out/", "--weights", weights).exit_code == 0
+    expected = ["-.png", *names[1:]]
+    assert names_in(tmp_path / "-out") == sorted(expected)
+    monkeypatch.chdir(tmp_path / "in")
+    options = ("-o", "../out/", "--weights", weights)
+    assert srgan("upscale", *options, "--", "./-", "-a.png", "[1].png", "a*b?.png").exit_code == 0
+    assert names_in(tmp_path / "out") == ["-.png", "-a.png", "[1].png", "a*b?.png"]
+
+
+PAIRS = { # HR -> its LR partner at a scale of 4
+    "REDS": {"000/00000000.png": "000/00000000.png", "001/00000000.png": "001/00000000.png"},
+    "another root": {"train/000/0.png": "X4/000/0.png", "train/001/0.png": "X4/001/0.png"},
+    "DIV2K": {"0001.png": "0001x4.png", "0002.png": "sub/0002x4.jpg"},
+    "_HR and _LR": {"baby_HR.png": "baby_LR.png", "bird_HR.bmp": "bird_LR.bmp"},
+    "SelfExSR": {"img_001_SRF_4_HR.png": "img_001_SRF_4_LR.png", "img_002_SRF_4_HR.png": "img_002_SRF_4_LR.png"},
+    "RealSR": {"Canon_001_HR.png": "Canon_001_LR4.png"},
+    "an outer folder": {"a/1.png": "a/1x4.png", "1.png": "1x4.png"},
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_pairs_are_found_by_path_and_then_by_name(tmp_path, name):
+    pairs = PAIRS[name]
+    for hr, lr in pairs.items():
+        for path in (tmp_path / "hr" / hr, tmp_path / "lr" / lr):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    others = [path for path in ("lr/0001x2.png", "lr/img_001_SRF_2_LR.png", "lr/baby.txt")]
+    for path in others: (tmp_path / path).touch()
+    expected = {tmp_path / "hr" / hr: tmp_path / "lr" / lr for hr, lr in pairs.items()}
+    assert find_partners(list(expected), tmp_path / "lr") == expected
+    below = find_partners(list(pairs), tmp_path / "lr") # as a PhotoStore asks
+    assert {path.as_posix(): lr.relative_to(tmp_path / "lr").as_posix() for path, lr in below.items()} == pairs
+
+
+def test_photos_of_one_name_are_paired_and_reported_by_their_paths(srgan, tmp_path):
+    for folder, colour in dict(a="red", b="green").items():
+        for kind, side in dict(hr=64, lr=16).items():
+            (tmp_path / kind / folder).mkdir(parents=True)
+            Image.new("RGB", (side, side), colour).save(tmp_path / kind / folder / "1.png")
+    result = srgan("evaluate", tmp_path / "hr", "--lr-dir", tmp_path / "lr", "--weights", "bicubic")
+    assert result.exit_code == 0, result.stderr
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["a/1", "b/1", "mean"]
+    train = ("train", "--data", tmp_path / "hr", "--out", tmp_path / "run", "--steps", 1, "--stage", "srresnet")
+    assert srgan(*train, "--lr-dir", tmp_path / "lr", "--device", "cpu").exit_code == 0
+    shutil.move(tmp_path / "lr/b", tmp_path / "lr/a/b") # now only the name tells
+    assert srgan("evaluate", tmp_path / "hr", "--lr-dir", tmp_path / "lr", "--weights", "bicubic").exit_code == 0
