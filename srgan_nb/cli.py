@@ -10,10 +10,12 @@ __all__ = ['EXIT_CODES', 'app', 'Device', 'Precision', 'Compile', 'Ensemble', 'B
 # %% ../nbs/14_cli.ipynb #2a74b6c4
 import codecs
 import json
+import logging
 import os
 import signal
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
@@ -24,6 +26,7 @@ from typing import Annotated, Literal
 
 import typer
 from typer import Argument, Option
+from typer.core import TyperCommand
 
 from . import __version__
 from .paths import expand_paths, find_targets, is_clip, photos_in
@@ -35,10 +38,19 @@ EXIT_CODES = "Exit codes: 0 all was done; 1 something could not be done, and std
 app = typer.Typer(help="SRGAN: photographs four times larger.", epilog=EXIT_CODES, no_args_is_help=True,
     context_settings=dict(help_option_names=["-h", "--help"]), pretty_exceptions_enable=False)
 
+class _Command(TyperCommand):
+    "A command whose options can be given once. By default the last one would win, in silence."
+    def parse_args(self, ctx, args: list) -> list:
+        *_, order = self.make_parser(ctx).parse_args(list(args))
+        for option in order:
+            if order.count(option) == 1 or option.param_type_name == "argument": continue
+            raise typer.BadParameter(f"{option.opts[0]} is given {order.count(option)} times; give it once", ctx)
+        return super().parse_args(ctx, args)
+
 # A subcommand whose help ends with examples; without the empty lines between them typer would join them.
 def _command(*examples: str):
     epilog = "\n\n".join(["Examples:", *examples])
-    return app.command(epilog=epilog)
+    return app.command(epilog=epilog, cls=_Command)
 
 # How signatures declare an option: typer names it after its parameter, unless a name is given.
 def _option(kind, help: str, *names: str, **limits): return Annotated[kind, Option(*names, help=help, **limits)]
@@ -95,17 +107,10 @@ def plain_errors(
     "Errors that users can fix become a line on stderr and exit code 1; others are bugs and keep their traceback."
     output = _silence() if quiet else nullcontext()
     try:
-        with output: yield
+        with _warnings_as_lines(quiet), output: yield
     except (ValueError, OSError, FloatingPointError) as error:
         _error(error)
         raise typer.Exit(1) from None
-
-def _name_passed_over(folders, *wanted: str, leave_out=None) -> None:
-    "Say on stderr what is not used of the folders, so that nothing is left out in silence."
-    from srgan_nb.formats import passed_over
-    if os.environ.get("TQDM_DISABLE") or not is_first_process(): return # with --quiet
-    for folder in folders:
-        if sentence := passed_over(folder, *wanted, leave_out=leave_out): _error(sentence)
 
 @contextmanager
 def _silence() -> Iterator[None]:
@@ -122,6 +127,27 @@ def _needs_extra(task: str, extra: str) -> Iterator[None]:
     try: yield
     except ImportError as error:
         raise ValueError(f"{task} needs pip install 'srgan-nb[{extra}]' ({error})") from None
+
+# %% ../nbs/14_cli.ipynb #cl-lines-code
+def _name_passed_over(folders, *wanted: str, leave_out=None) -> None:
+    "Say on stderr what is not used of the folders, so that nothing is left out in silence."
+    from srgan_nb.formats import passed_over
+    if os.environ.get("TQDM_DISABLE") or not is_first_process(): return # with --quiet
+    for folder in folders:
+        if sentence := passed_over(folder, *wanted, leave_out=leave_out): _error(sentence)
+
+@contextmanager
+def _warnings_as_lines(quiet: bool) -> Iterator[None]:
+    "Show what a result lacks as a line on stderr. Other warnings and logs are for programmers, so they stay out."
+    from srgan_nb.formats import NotKept
+    shown = logging.lastResort.level
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if not quiet: warnings.simplefilter("always", NotKept)
+        warnings.showwarning = lambda message, *_, **__: _error(message)
+        logging.lastResort.setLevel(logging.CRITICAL)
+        try: yield
+        finally: logging.lastResort.setLevel(shown)
 
 # %% ../nbs/14_cli.ipynb #cl-one-code
 def _upscale_one(source: Path, target: Path, upscaler, overwrite: bool) -> None:

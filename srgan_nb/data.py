@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from .utils import open_photo, progress, to_8bit, to_signed
+from .utils import on_white, open_photo, progress, to_8bit, to_signed
 
 # %% ../nbs/02_data.ipynb #8fe40413
 def sample_photos() -> dict: # name -> `Image` (RGB)
@@ -121,7 +121,7 @@ def decode_photos(
     "Open and decode photos, one after the other."
     for name, photo in progress(photos, desc="decoding", leave=False):
         try:
-            picture = open_photo(photo).convert("RGB")
+            picture = on_white(open_photo(photo)).convert("RGB")
             yield name, np.asarray(picture), None
         except (ValueError, OSError) as error:
             yield name, None, str(error).removeprefix(f"{photo}: ")

@@ -15,7 +15,7 @@ import unicodedata
 from glob import glob
 from pathlib import Path
 
-from .formats import find_files, kind_of
+from .formats import check_alone, find_files, has_pages, kind_of
 
 # %% ../nbs/14_cli.ipynb #7b5ff260
 def expand_paths(
@@ -30,6 +30,7 @@ def expand_paths(
         if name == "-":
             path = spool / "stdin"
             path.write_bytes(sys.stdin.buffer.read())
+            check_alone(path)
         is_pattern = set("*?[") & set(name) and not path.exists()
         matches = _matches(Path(path.anchor), path.relative_to(path.anchor).parts, out) if is_pattern else [path]
         if not matches: raise ValueError(f"{path}: nothing matches")
@@ -91,7 +92,8 @@ def output_paths(
         raise ValueError(f"{first} and {second} would both become {folder / names[first]}; upscale them one by one")
     return [folder / name for name in names.values()]
 
-def _result_name(photo: Path, below: Path) -> Path: return below.with_suffix(".mp4" if is_clip(photo) else ".png")
+def _result_name(photo: Path, below: Path) -> Path:
+    return below.with_suffix(".mp4" if is_clip(photo) else ".tif" if has_pages(photo) else ".png")
 
 def _of_one_name(names: dict) -> list:
     "Groups of photos whose results have one name. On some disks Cat.png is cat.png, and accents have two spellings."

@@ -1,14 +1,22 @@
 "Every picture that goes in comes out whole, upright and once, or it is named with the reason."
+import json
 import os
+import re
 import shutil
+import struct
 import subprocess
+import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+import tifffile
+from PIL import ExifTags, Image, TiffImagePlugin
+from typer.testing import CliRunner
 
-from srgan_nb.data import PhotoStore, find_partners, find_photos
+from srgan_nb.cli import app
+from srgan_nb.data import PhotoStore, find_partners, find_photos, sample_photos
 from srgan_nb.formats import find_files, kind_of, passed_over, picture_formats
 from srgan_nb.generator import Generator
 from srgan_nb.inference import Upscaler
@@ -420,3 +428,208 @@ def test_photos_of_one_name_are_paired_and_reported_by_their_paths(srgan, tmp_pa
     assert srgan(*train, "--lr-dir", tmp_path / "lr", "--device", "cpu").exit_code == 0
     shutil.move(tmp_path / "lr/b", tmp_path / "lr/a/b") # now only the name tells
     assert srgan("evaluate", tmp_path / "hr", "--lr-dir", tmp_path / "lr", "--weights", "bicubic").exit_code == 0
+
+
+# Parts of the input
+
+def numbered(n, size=(12, 8)):
+    "Pages whose grey tells their number."
+    return [Image.new("RGB", size, (40 * k, 40 * k, 40 * k)) for k in range(n)]
+
+
+@pytest.mark.parametrize("suffix, target", [("gif", "png"), ("webp", "webp"), ("apng", "png"), ("gif", "gif")])
+def test_all_frames_of_an_animation_are_enlarged(srgan, tmp_path, suffix, target):
+    source, large = tmp_path / f"a.{suffix}", tmp_path / f"large.{target}"
+    first, *others = numbered(4)
+    options = dict(lossless=True) if suffix == "webp" else {}
+    first.save(source, save_all=True, append_images=others, duration=[100, 200, 300, 400], loop=0, **options)
+    assert srgan("upscale", source, "-o", large, "--weights", "srresnet").exit_code == 0
+    with Image.open(large) as result:
+        assert (result.n_frames, result.size) == (4, (48, 32))
+        assert result.info.get("loop") == 0
+        times, greys = [], []
+        for k in range(4):
+            result.seek(k)
+            result.load()
+            times.append(result.info["duration"])
+            greys.append(np.asarray(result.convert("RGB")).mean())
+    assert times == [100, 200, 300, 400]
+    assert np.abs(np.diff(greys) - 40).max() < 8
+
+
+def test_all_pages_of_a_document_are_enlarged(srgan, tmp_path, weights):
+    "Of different sizes and modes. In a folder the result is a TIFF, and a small copy of a page is not a page."
+    (tmp_path / "scans").mkdir()
+    pages = [Image.new("L", (12, 8), 50), Image.new("RGB", (8, 8), "red"), Image.new("RGB", (3, 2))]
+    small = TiffImagePlugin.ImageFileDirectory_v2()
+    small[254] = 1
+    with TiffImagePlugin.AppendingTiffWriter(tmp_path / "scans/a.tif", True) as writer:
+        for page, tags in zip(pages, ({}, {}, small)):
+            page.save(writer, "TIFF", tiffinfo=tags)
+            writer.newFrame()
+    assert srgan("upscale", tmp_path / "scans", "-o", tmp_path / "out", "--weights", weights).exit_code == 0
+    with Image.open(tmp_path / "out/a.tif") as result:
+        assert result.n_frames == 2
+        sizes = [result.size]
+        result.seek(1)
+        assert [*sizes, result.size, result.mode] == [(48, 32), (32, 32), "RGB"]
+    for name in ("a.png", "a.jpg"):
+        result = srgan("upscale", tmp_path / "scans/a.tif", "-o", tmp_path / name, "--weights", weights)
+        assert result.exit_code == 1 and "cannot hold the 2 pages" in result.stderr
+        assert not (tmp_path / name).exists()
+
+
+def test_one_picture_of_several_is_named(srgan, tmp_path, weights):
+    "The second picture of an MPO, and the pages that evaluation and training do not see."
+    folder = tmp_path / "in"
+    folder.mkdir()
+    first, second = numbered(2, (48, 48))
+    first.save(folder / "a.mpo", save_all=True, append_images=[second])
+    result = srgan("upscale", folder, "-o", tmp_path / "out", "--weights", weights)
+    assert result.exit_code == 0
+    assert result.stderr == f"srgan: {folder / 'a.mpo'}: 2 pictures in one file; only the first is used\n"
+    first.save(folder / "b.tif", save_all=True, append_images=[second])
+    result = srgan("evaluate", folder, "--weights", "bicubic")
+    assert f"{folder / 'b.tif'}: 2 pages; only the first is used" in result.stderr
+    assert result.exit_code == 0
+
+
+def test_layers_and_sizes_are_no_pages(tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.ico", sizes=[(16, 16), (64, 64)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert open_photo(tmp_path / "a.ico").size == (64, 64)
+
+
+def write_deep(path, pixels):
+    "A picture of 16 bits, grey or in colour, as TIFF or PNG."
+    if path.suffix == ".tif": tifffile.imwrite(path, pixels, photometric="rgb" if pixels.ndim == 3 else "minisblack")
+    else:
+        pyvips = pytest.importorskip("pyvips")
+        interpretation = "rgb16" if pixels.ndim == 3 else "grey16"
+        pyvips.Image.new_from_array(pixels).copy(interpretation=interpretation).pngsave(str(path))
+
+
+@pytest.mark.parametrize("bits", [9, 10, 12, 14, 16])
+@pytest.mark.parametrize("shape", [(32, 32), (32, 32, 3)], ids=["grey", "colour"])
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_numbers_of_fewer_bits_in_16_are_refused(srgan, tmp_path, weights, bits, shape, suffix):
+    pixels = np.random.default_rng(0).integers(0, 2**bits, shape).astype(np.uint16)
+    pixels.flat[-1] = 2**bits - 1
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    write_deep(folder / f"a{suffix}", pixels)
+    result = srgan("upscale", folder, "-o", tmp_path / "out", "--weights", weights)
+    assert result.exit_code == (0 if bits == 16 else 1)
+    if bits < 16: assert "stretch them first" in result.stderr
+    assert PhotoStore(photos=dict(a=four_colours()) if bits < 16 else folder, crop=8)
+
+
+def test_dark_pictures_that_are_unambiguous_are_taken(tmp_path):
+    write_deep(tmp_path / "narrow.tif", np.full((8, 8), 200, np.uint16)) # 8 bits in 16
+    assert np.asarray(open_photo(tmp_path / "narrow.tif")).max() == 200
+    write_deep(tmp_path / "colours.tif", np.full((8, 8, 3), 200, np.uint16))
+    with pytest.raises(ValueError, match="stretch them first"): open_photo(tmp_path / "colours.tif")
+    write_deep(tmp_path / "black.tif", np.zeros((8, 8), np.uint16))
+    write_deep(tmp_path / "widened.tif", np.full((8, 8), 30 * 257, np.uint16))
+    assert np.asarray(open_photo(tmp_path / "black.tif")).max() == 0
+    assert np.asarray(open_photo(tmp_path / "widened.tif")).max() == 30
+
+
+@pytest.mark.parametrize("extra, mode", [(None, None), (0, None), (1, "RGBA"), (2, "RGBA")])
+def test_only_transparency_is_taken_for_transparency(tmp_path, extra, mode):
+    "A fourth band without a meaning may be infrared."
+    pixels = np.full((8, 8, 4), 200, np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=[extra or 0], metadata=None)
+    if extra is None: # without the tag: 338 becomes a tag of nobody's
+        data = (tmp_path / "a.tif").read_bytes()
+        (tmp_path / "a.tif").write_bytes(data.replace(struct.pack("<HH", 338, 3), struct.pack("<HH", 337, 3)))
+    if mode: assert open_photo(tmp_path / "a.tif").mode == mode
+    else:
+        with pytest.raises(ValueError, match="neither colour nor transparency"): open_photo(tmp_path / "a.tif")
+
+
+def test_a_tga_without_transparency_is_opaque(tmp_path):
+    "Its fourth byte is not in use, and zero."
+    picture = four_colours()
+    picture.putalpha(0)
+    picture.save(tmp_path / "a.tga")
+    assert_alike(open_photo(tmp_path / "a.tga"), four_colours())
+    assert open_photo(tmp_path / "a.tga").getchannel("A").getextrema() == (255, 255)
+
+
+@pytest.mark.parametrize("tags", [{254: 1}, {50706: b"\1\4\0\0"}], ids=["a preview", "DNG"])
+def test_the_preview_of_a_raw_file_is_refused(srgan, tmp_path, weights, tags):
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in tags.items(): info[tag] = value
+    four_colours().save(tmp_path / "a.dng", "TIFF", tiffinfo=info)
+    (tmp_path / "b.CR3").write_bytes(b"\0\0\0\x18ftypcrx ")
+    result = srgan("upscale", tmp_path / "a.dng", tmp_path / "b.CR3", "-o", tmp_path / "out", "--weights", weights)
+    assert result.exit_code == 1
+    assert result.stderr.count("a camera's raw file") == 2
+
+
+JOINED = dict(png={}, jpeg={}, bmp={}, webp={}, gif={}, ppm={})
+
+
+@pytest.mark.parametrize("form", JOINED)
+def test_several_pictures_in_a_pipe_are_refused(srgan, tmp_path, weights, form, monkeypatch):
+    buffer = BytesIO()
+    four_colours().save(buffer, form)
+    one = buffer.getvalue()
+    for data, code in ((one, 0), (one + one, 1)):
+        arguments = ["upscale", "-", "-o", str(tmp_path / f"{code}.png"), "--weights", str(weights)]
+        result = CliRunner().invoke(app, arguments, input=data)
+        assert result.exit_code == code, result.stderr
+    assert "several pictures; send one at a time" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [
+    ("train", "--data", "a", "--data", "b", "--out", "run"),
+    ("upscale", "a.png", "-o", "b.png", "--out", "c.png"),
+    ("evaluate", "a", "--lr-dir", "b", "--lr-dir", "c"),
+    ("compare", "srgan", "-o", "a.png", "-o", "b.png"),
+])
+def test_an_option_given_twice_is_wrong_usage(srgan, arguments):
+    result = srgan(*arguments)
+    assert result.exit_code == 2 and "is given 2 times" in " ".join(result.stderr.split())
+
+
+def test_invisible_colours_do_not_count(srgan, tmp_path):
+    "The same picture, opaque on white, and with noise under its transparent parts."
+    rng = np.random.default_rng(0)
+    visible = np.asarray(sample_photos()["coffee"].crop((100, 100, 164, 164)))
+    alpha = np.zeros((64, 64), np.uint8)
+    alpha[:, :32] = 255
+    opaque = np.where(alpha[..., None] > 0, visible, 255).astype(np.uint8)
+    hidden = np.where(alpha[..., None] > 0, visible, rng.integers(0, 256, visible.shape)).astype(np.uint8)
+    scores = {}
+    for name, picture in dict(opaque=opaque, veiled=np.dstack([hidden, alpha])).items():
+        (tmp_path / name).mkdir()
+        Image.fromarray(picture).save(tmp_path / name / "a.png")
+        result = srgan("evaluate", tmp_path / name, "--weights", "bicubic", "--json", "-")
+        scores[name] = json.loads(result.stdout)["mean"]["psnr_y"]
+    assert scores["veiled"] == scores["opaque"]
+    assert np.array_equal(PhotoStore(tmp_path / "veiled", 32).pixels[0], opaque)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix, subtitles", [("mp4", True), ("mkv", True), ("mov", True), ("avi", False)])
+def test_a_clip_keeps_its_tracks_and_place(srgan, tmp_path, suffix, subtitles, weights):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    (tmp_path / "a.srt").write_text("1\n00:00:00,000 --> 00:00:00,800\nhello\n", encoding="utf-8")
+    inputs = ("-f", "lavfi", "-i", "testsrc=s=32x32:r=10:d=1", "-f", "lavfi", "-i", "sine=440:d=1", "-f", "lavfi",
+        "-i", "sine=880:d=1", "-i", tmp_path / "a.srt", "-map", "0", "-map", "1", "-map", "2", "-map", "3")
+    about = ("-metadata", "location=+48.2000+016.3000/", "-metadata", "title=Lake",
+        "-metadata", "creation_time=2020-01-02T03:04:05Z", "-metadata:s:a:1", "language=deu", "-c:s", "mov_text")
+    subprocess.run([ffmpeg, "-v", "error", *inputs, *about, tmp_path / "a.mp4"], check=True)
+    result = srgan("upscale", tmp_path / "a.mp4", "-o", tmp_path / f"large.{suffix}", "--weights", weights)
+    assert result.exit_code == 0, result.stderr
+    report = subprocess.run([ffmpeg, "-i", tmp_path / f"large.{suffix}"], capture_output=True, text=True).stderr
+    kinds = re.findall(r"Stream #0:\d.*?: (Video|Audio|Subtitle)", report)
+    assert kinds == ["Video", "Audio", "Audio"] + ["Subtitle"] * subtitles
+    assert ("cannot hold its subtitles" in result.stderr) == (not subtitles)
+    assert "Lake" in report
+    if suffix in ("mp4", "mov"):
+        assert "+48.2000+016.3000/" in report and "2020-01-02T03:04:05" in report
+    if suffix == "mp4": assert "(deu)" in report # QuickTime has no code for it

@@ -41,7 +41,7 @@ ALLOWED = {
     "formats": "",
     "tiling": "generator",
     "inference": "devices fast_tail generator tiling utils weights",
-    "media": "files inference utils",
+    "media": "files formats inference utils",
     "export": "fast_tail files generator utils",
     "evaluation": "data inference metrics processes utils",
     "paths": "formats",
