@@ -16,7 +16,8 @@ readme = (here / "README.md").read_text(encoding="utf-8")
 readme = readme.replace("](nbs/images/", f"]({images}").replace('src="nbs/images/', f'src="{images}')
 readme = readme.replace("](nbs/", f"]({notebooks}")
 
-extras = {name: cfg[f"{name}_requirements"].split() for name in ("notebook", "perceptual", "onnx", "track", "video")}
+names = ("notebook", "perceptual", "onnx", "track", "video", "formats")
+extras = {name: cfg[f"{name}_requirements"].split() for name in names}
 # The notebooks check an ONNX file, a tracked run and a clip that they make.
 extras["notebook"] += extras["onnx"] + extras["track"] + extras["video"]
 extras["dev"] = sum(extras.values(), cfg["dev_requirements"].split())

@@ -41,7 +41,7 @@ _MOVED = {
     "cli": {
         "evaluation": "pair_photos score evaluate_folder",
         "processes": "my_part=shard together=gather_all leave=finish_together",
-        "cli": "places_of=expand_paths",
+        "paths": "places_of=expand_paths output_paths photos_in is_clip",
     },
 }
 

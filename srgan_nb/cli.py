@@ -4,20 +4,21 @@
 
 # %% auto #0
 __all__ = ['EXIT_CODES', 'app', 'Device', 'Precision', 'Compile', 'Ensemble', 'BackProject', 'Quiet', 'Weights', 'BOX',
-           'HELD_OUT', 'main', 'start', 'plain_errors', 'expand_paths', 'photos_in', 'output_paths', 'is_clip',
-           'upscale', 'train', 'evaluate', 'plot', 'compare', 'export', 'demo']
+           'HELD_OUT', 'main', 'start', 'plain_errors', 'upscale', 'train', 'evaluate', 'plot', 'compare', 'export',
+           'demo']
 
 # %% ../nbs/14_cli.ipynb #2a74b6c4
 import codecs
 import json
+import logging
 import os
 import signal
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
-from glob import glob
 from io import StringIO
 from itertools import count
 from pathlib import Path
@@ -25,8 +26,10 @@ from typing import Annotated, Literal
 
 import typer
 from typer import Argument, Option
+from typer.core import TyperCommand
 
 from . import __version__
+from .paths import expand_paths, find_targets, is_clip, photos_in
 from .processes import finish_together, gather_all, is_first_process, shard
 
 # %% ../nbs/14_cli.ipynb #4815e6d4
@@ -35,10 +38,19 @@ EXIT_CODES = "Exit codes: 0 all was done; 1 something could not be done, and std
 app = typer.Typer(help="SRGAN: photographs four times larger.", epilog=EXIT_CODES, no_args_is_help=True,
     context_settings=dict(help_option_names=["-h", "--help"]), pretty_exceptions_enable=False)
 
+class _Command(TyperCommand):
+    "A command whose options can be given once. By default the last one would win, in silence."
+    def parse_args(self, ctx, args: list) -> list:
+        *_, order = self.make_parser(ctx).parse_args(list(args))
+        for option in order:
+            if order.count(option) == 1 or option.param_type_name == "argument": continue
+            raise typer.BadParameter(f"{option.opts[0]} is given {order.count(option)} times; give it once", ctx)
+        return super().parse_args(ctx, args)
+
 # A subcommand whose help ends with examples; without the empty lines between them typer would join them.
 def _command(*examples: str):
     epilog = "\n\n".join(["Examples:", *examples])
-    return app.command(epilog=epilog)
+    return app.command(epilog=epilog, cls=_Command)
 
 # How signatures declare an option: typer names it after its parameter, unless a name is given.
 def _option(kind, help: str, *names: str, **limits): return Annotated[kind, Option(*names, help=help, **limits)]
@@ -57,6 +69,7 @@ Quiet = _flag("Print errors only.", "--quiet", "-q")
 Weights = _option(str, "srgan, srresnet, a generator file, a run folder or a hub id.")
 _LrDir = _option(Path | None, "A folder of LR photos, NAME or NAMEx4; default: made by bicubic.")
 _Overwrite = _flag("Replace files that exist.", "--overwrite")
+_SkipExisting = _flag("Leave results that exist, and make the others.", "--skip-existing")
 
 # %% ../nbs/14_cli.ipynb #cl-start-code
 def _version(asked: bool):
@@ -94,7 +107,7 @@ def plain_errors(
     "Errors that users can fix become a line on stderr and exit code 1; others are bugs and keep their traceback."
     output = _silence() if quiet else nullcontext()
     try:
-        with output: yield
+        with _warnings_as_lines(quiet), output: yield
     except (ValueError, OSError, FloatingPointError) as error:
         _error(error)
         raise typer.Exit(1) from None
@@ -115,81 +128,26 @@ def _needs_extra(task: str, extra: str) -> Iterator[None]:
     except ImportError as error:
         raise ValueError(f"{task} needs pip install 'srgan-nb[{extra}]' ({error})") from None
 
-# %% ../nbs/14_cli.ipynb #7b5ff260
-def expand_paths(
-    given: list, # paths: files, folders, patterns with `*`, `?` or `[`, or `-` for stdin
-    spool: Path, # a folder for what comes from stdin
-) -> list[Path]: # files and folders
-    "The files and folders that `given` names, in its order. Raises `ValueError` if nothing matches a pattern."
-    paths = []
-    for path in map(Path, given):
-        if str(path) == "-":
-            path = spool / "stdin"
-            path.write_bytes(typer.get_binary_stream("stdin").read())
-        is_pattern = set("*?[") & set(str(path)) and not path.exists()
-        names = sorted(glob(str(path), recursive=True)) if is_pattern else [path]
-        if not names: raise ValueError(f"{path}: nothing matches")
-        paths += [Path(name) for name in names]
-    return paths
+# %% ../nbs/14_cli.ipynb #cl-lines-code
+def _name_passed_over(folders, *wanted: str, leave_out=None) -> None:
+    "Say on stderr what is not used of the folders, so that nothing is left out in silence."
+    from srgan_nb.formats import passed_over
+    if os.environ.get("TQDM_DISABLE") or not is_first_process(): return # with --quiet
+    for folder in folders:
+        if sentence := passed_over(folder, *wanted, leave_out=leave_out): _error(sentence)
 
-def photos_in(
-    paths: list, # files and folders, as `Path`
-) -> list[Path]: # files
-    "The files, and the photos in the folders. Raises what `find_photos` raises."
-    from srgan_nb.data import find_photos
-    photos = []
-    for path in paths: photos += find_photos(path) if path.is_dir() else [path]
-    return photos
-
-# %% ../nbs/14_cli.ipynb #c98c29ad
-def output_paths(
-    photos: list, # paths of photos or clips
-    out: str, # a file, or a folder: one that exists, or a name that ends in /
-) -> list[Path]: # where each result goes; a clip as NAME.mp4
-    "One photo goes to a file or into a folder, several into a folder as NAME.png; the second NAME becomes NAME_1.png."
-    folder = Path(out)
-    is_folder = folder.is_dir() or out.endswith(("/", "\\"))
-    if len(photos) == 1 and not is_folder: return [folder]
-    targets, used = [], set()
-    for photo in map(Path, photos):
-        name = _free_name(photo, used)
-        used.add(name.casefold()) # on some disks Cat.png is cat.png
-        targets.append(folder / name)
-    return targets
-
-def _free_name(photo: Path, used: set) -> str:
-    suffix = ".mp4" if is_clip(photo) else ".png"
-    name = photo.stem + suffix
-    for n in count(1):
-        if name.casefold() not in used: return name
-        name = f"{photo.stem}_{n}{suffix}"
-
-def is_clip(
-    path: Path, # a file's name
-) -> bool:
-    "Whether the name is that of a clip."
-    from srgan_nb.media import VIDEO_SUFFIXES
-    return path.suffix.lower() in VIDEO_SUFFIXES
-
-# %% ../nbs/14_cli.ipynb #cl-targets-code
-def _targets(photos: list, paths: list, out: str, spool: Path) -> list:
-    "Where results go; with `-o -` into `spool`, on their way to stdout."
-    n = len(photos)
-    if out == "-":
-        if n > 1: raise ValueError(f"-o - writes one picture, not {n}; give a folder")
-        if is_clip(photos[0]): raise ValueError(f"{photos[0]}: -o - writes a picture; give a file for a clip")
-        return [spool / "stdout.png"]
-    if any(path.is_dir() for path in paths): out = f"{out}/" # a folder in, a folder out, even if it holds one photo
-    if n > 1:
-        if Path(out).is_file(): raise ValueError(f"{out}: a file; {n} photos need a folder")
-        Path(out).mkdir(parents=True, exist_ok=True)
-    targets = output_paths(photos, out)
-    sources = {os.path.realpath(photo): photo for photo in photos}
-    for photo, target in zip(photos, targets):
-        other = sources.get(os.path.realpath(target), photo)
-        if other == photo: continue
-        raise ValueError(f"{target}: the result of {photo} would replace {other}; choose another folder")
-    return targets
+@contextmanager
+def _warnings_as_lines(quiet: bool) -> Iterator[None]:
+    "Show what a result lacks as a line on stderr. Other warnings and logs are for programmers, so they stay out."
+    from srgan_nb.formats import NotKept
+    shown = logging.lastResort.level
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if not quiet: warnings.simplefilter("always", NotKept)
+        warnings.showwarning = lambda message, *_, **__: _error(message)
+        logging.lastResort.setLevel(logging.CRITICAL)
+        try: yield
+        finally: logging.lastResort.setLevel(shown)
 
 # %% ../nbs/14_cli.ipynb #cl-one-code
 def _upscale_one(source: Path, target: Path, upscaler, overwrite: bool) -> None:
@@ -207,30 +165,35 @@ def _upscaler(weights: str, scale: int | None = None, **options):
     return upscaler
 
 # %% ../nbs/14_cli.ipynb #39bd3f55
-_Photos = Annotated[list[Path], Argument(help="Photos, clips, folders of photos, patterns; - is stdin.")]
+_Photos = Annotated[list[str], Argument(help="Photos, clips, folders of photos, patterns; - is stdin.")]
 _Results = _option(str, "A file for one photo, or a folder, made if missing; - is stdout.", "--out", "-o")
 _CheckScale = _option(int | None, "Check that the weights enlarge this many times.")
 _Tile = _option(int | None, "Side of the tiles of a large photo, in pixels.", min=1)
 
 @_command("srgan upscale holiday.jpg -o large.png",
     "srgan upscale trip/ 'more/*.jpg' -o large/ --weights srresnet",
+    "srgan upscale trip/ -o large/ --skip-existing",
     "srgan upscale - -o - < small.png > large.png",
     "srgan upscale clip.mp4 -o large.mp4 --weights srresnet",
     "torchrun --nproc_per_node 4 -m srgan_nb.cli upscale trip/ -o large/")
 def upscale(photo: _Photos, out: _Results, weights: Weights = "srgan", scale: _CheckScale = None, tile: _Tile = None,
     device: Device = "auto", precision: Precision = "auto", overwrite: _Overwrite = False,
-    ensemble: Ensemble = False, back_project: BackProject = False, compile: Compile = False, quiet: Quiet = False):
+    skip_existing: _SkipExisting = False, ensemble: Ensemble = False, back_project: BackProject = False,
+    compile: Compile = False, quiet: Quiet = False):
     "Make photos four times as wide and high."
+    if overwrite and skip_existing: raise typer.BadParameter("--overwrite and --skip-existing exclude each other")
     with plain_errors(quiet and out != "-"), tempfile.TemporaryDirectory() as folder:
         spool, failed = Path(folder), []
-        paths = expand_paths(photo, spool)
-        photos = photos_in(paths)
-        pairs = zip(photos, _targets(photos, paths, out, spool))
+        paths = expand_paths(photo, spool, out)
+        photos = photos_in(paths, out)
+        _name_passed_over(filter(Path.is_dir, paths), "photo", "clip", leave_out=out)
+        pairs = zip(photos, find_targets(photos, paths, out, spool))
         mine = shard(list(pairs), device) # before the upscaler: it settles which GPU this process uses
         quality = dict(ensemble=ensemble, back_project=back_project)
         machine = dict(device=device, precision=precision, tile=tile, compile=compile)
         upscaler = _upscaler(weights, scale, **quality, **machine)
         for source, target in mine:
+            if skip_existing and target.exists(): continue
             try: _upscale_one(source, target, upscaler, overwrite)
             except (ValueError, OSError) as error:
                 _error(str(error).replace(f"{folder}{os.sep}", ""))
@@ -285,6 +248,7 @@ def train(data: _Data, out: _RunFolder, preset: _Preset = None, stage: _Stage = 
     "Train on a folder of photos: SRResNet by pixels, then SRGAN."
     from srgan_nb import config, run_folder, training
     with plain_errors(quiet):
+        _name_passed_over(filter(None, [data, lr_dir]), "photo")
         record = run_folder.read_record(out) if resume else None
         if preset: settings = config.PRESETS[preset]
         elif record: settings = config.Config.from_dict(record["config"])
@@ -335,6 +299,7 @@ def evaluate(folder: _Originals, lr_dir: _LrDir = None, weights: _Scored = "srga
         if file:
             if file.is_dir(): raise ValueError(f"{file}: a folder; name a file")
             file.parent.mkdir(parents=True, exist_ok=True) # before the work, not after it
+        _name_passed_over(filter(None, [folder, lr_dir]), "photo")
         report = evaluate_folder(folder, lr_dir, weights, perceptual, device, on_result,
             shared=True, ensemble=ensemble, back_project=back_project)
         finish_together()

@@ -6,6 +6,7 @@
 __all__ = ['pair_photos', 'score', 'evaluate_folder']
 
 # %% ../nbs/13_evaluation.ipynb #e-imports
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,8 +27,15 @@ def pair_photos(
     """Pairs to evaluate on; without `lr_dir`, LR is made by bicubic. HR is cropped to a multiple of `scale`.
     Raises `ValueError` if a partner is missing or doesn't fit."""
     originals = find_photos(hr_dir)
-    partners = _find_all_partners(originals, lr_dir, scale)
-    return (_load_pair(path, partner, scale) for path, partner in partners)
+    partners, names = _find_all_partners(originals, lr_dir, scale), _names(originals, hr_dir)
+    return ((names[path], *_load_pair(path, partner, scale)) for path, partner in partners)
+
+def _names(originals: list, folder) -> dict:
+    "Each picture's path below the folder, without its suffix unless another picture has the same."
+    below = {path: path.relative_to(folder) for path in originals}
+    count = Counter(name.with_suffix("") for name in below.values())
+    return {path: (name if count[name.with_suffix("")] > 1 else name.with_suffix("")).as_posix()
+        for path, name in below.items()}
 
 def _find_all_partners(originals: list, lr_dir, scale: int) -> list:
     "Pairs of an original and its LR file, or None if LR is to be made."
@@ -52,7 +60,7 @@ def _load_pair(path: Path, partner: Path | None, scale: int) -> tuple:
     if (height * scale, width * scale) != (hr_height, hr_width):
         problem = f"{width} x {height} pixels are not a {scale}th of {path}, {hr_width} x {hr_height}"
         raise ValueError(f"{partner}: {problem}")
-    return path.stem, lr, hr
+    return lr, hr
 
 # %% ../nbs/13_evaluation.ipynb #e-score-code
 def score(
@@ -85,13 +93,13 @@ def evaluate_folder(
     mine = shard(originals, device) if shared else originals # before the upscaler: it settles which GPU is whose
     options = dict(ensemble=ensemble, back_project=back_project)
     network, scale = _network(weights, device, options)
-    partners = dict(_find_all_partners(originals, lr_dir, scale))
+    partners, names = dict(_find_all_partners(originals, lr_dir, scale)), _names(originals, folder)
     images = []
     for path in mine:
-        name, lr, hr = _load_pair(path, partners[path], scale)
+        lr, hr = _load_pair(path, partners[path], scale)
         try: figures = score(network(lr), hr, perceptual)
         except ValueError as error: raise ValueError(f"{path}: {error}") from None
-        image = dict(name=name) | figures
+        image = dict(name=names[path]) | figures
         if on_result: on_result(image)
         images.append(image)
     if shared: images = gather_all(images)

@@ -6,18 +6,24 @@
 __all__ = ['VIDEO_SUFFIXES', 'check_paths', 'refuse_existing', 'upscale_file', 'upscale_video']
 
 # %% ../nbs/12_files.ipynb #f-imports1
+import re
+import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import chain, product
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from PIL.TiffImagePlugin import AppendingTiffWriter
 
 from .files import atomic_path
+from .formats import has_pages, warn_not_kept
 from .inference import Upscaler
-from .utils import open_photo, progress
+from .utils import open_pages, progress
 
 # %% ../nbs/12_files.ipynb #f-check
 def check_paths(
@@ -98,6 +104,33 @@ def _can_stream(target: Path) -> bool:
         return False
     return True
 
+# %% ../nbs/12_files.ipynb #f-pages-code
+_ANIMATED = {"GIF", "WEBP", "PNG", "AVIF"}
+
+def _checked_pages(source: Path, target: Path, form: str, scale: int) -> Iterator[Image.Image]:
+    "The pages of a picture. Raises `ValueError` if the target's format can't hold them."
+    for photo in open_pages(source):
+        n = photo.info["pages"]
+        if n > 1 and form != "TIFF" and (form not in _ANIMATED or has_pages(source)):
+            raise ValueError(f"{target}: {form} cannot hold the {n} pages of {source}; use .tif")
+        _check_format(target, form, source, photo, scale)
+        yield photo
+
+def _save_pages(upscaler: Upscaler, photos: Iterator, target: Path, form: str) -> None:
+    "Write the results of all pages or frames."
+    if form == "TIFF":
+        with AppendingTiffWriter(target, new=True) as writer:
+            for photo in photos:
+                upscaler(photo).save(writer, form, icc_profile=_profile(photo))
+                writer.newFrame()
+        return
+    photos = list(photos)
+    first, *others = (upscaler(photo) for photo in photos)
+    times = [photo.info.get("duration") or 100 for photo in photos] # milliseconds
+    once = dict(loop=1) if form != "GIF" else {} # no `loop` in a GIF: it plays once
+    repeats = dict(loop=photos[0].info["loop"]) if "loop" in photos[0].info else once
+    first.save(target, form, save_all=True, append_images=others, duration=times, **repeats)
+
 # %% ../nbs/12_files.ipynb #f-upscale-code
 def upscale_file(
     source, # a picture file
@@ -110,13 +143,14 @@ def upscale_file(
     source, target = Path(source), Path(target)
     form = _format_of(target)
     check_paths(source, target, overwrite)
-    photo = open_photo(source)
-    _check_format(target, form, source, photo, upscaler.scale)
+    photos = _checked_pages(source, target, form, upscaler.scale)
+    photo = next(photos)
     target.parent.mkdir(parents=True, exist_ok=True)
     opaque_png = form == "PNG" and not photo.mode.endswith("A")
     try:
         with atomic_path(target) as temporary:
-            if opaque_png and _can_stream(temporary): _stream_png(upscaler, photo, temporary)
+            if photo.info["pages"] > 1: _save_pages(upscaler, chain([photo], photos), temporary, form)
+            elif opaque_png and _can_stream(temporary): _stream_png(upscaler, photo, temporary)
             else:
                 large = upscaler(photo)
                 large.save(temporary, form, icc_profile=_profile(photo))
@@ -144,14 +178,16 @@ def upscale_video(
     expected = round(about["fps"] * about["duration"])
     frames = progress(frames, desc=source.name, total=expected, leave=False)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(target) as temporary:
-        file, sent = temporary.absolute(), 0
-        with closing(_clip_writer(file, source, about, upscaler.scale)) as writer:
+    scratch = tempfile.TemporaryDirectory(dir=target.parent, prefix=".raw-")
+    with scratch, atomic_path(target) as temporary:
+        file, sent = Path(scratch.name).absolute() / f"frames{target.suffix}", 0
+        with closing(_clip_writer(file, about, upscaler.scale)) as writer:
             writer.send(None)
             for frame in frames:
                 writer.send(_upscale_frame(frame, about["size"], upscaler))
                 sent += 1
-        written = _frames_in(file)
+        _add_the_rest(file, source, temporary.absolute())
+        written = _frames_in(temporary)
         if written != sent: raise OSError(f"{target}: ffmpeg wrote {written} of {sent} frames; is the disk full?")
 
 def _upscale_frame(frame: bytes, size: tuple, upscaler: Upscaler) -> np.ndarray:
@@ -162,16 +198,42 @@ def _upscale_frame(frame: bytes, size: tuple, upscaler: Upscaler) -> np.ndarray:
     return sr[0].permute(1, 2, 0).contiguous().numpy()
 
 # %% ../nbs/12_files.ipynb #2cf8b60c
-def _clip_writer(path: Path, source: Path, about: dict, scale: int):
-    "A generator of imageio-ffmpeg that takes frames, and writes them with the sound of `source`."
+def _clip_writer(path: Path, about: dict, scale: int):
+    "A generator of imageio-ffmpeg that takes frames and writes them."
     from imageio_ffmpeg import write_frames
     width, height = about["size"]
     size = width * scale, height * scale
     colours = ["-vf", "scale=out_color_matrix=bt709", "-colorspace", "bt709"]
     options = dict(fps=about["fps"], macro_block_size=2, ffmpeg_log_level="error", output_params=colours)
-    if about.get("audio_codec"): options["audio_path"] = str(source.absolute())
     if path.suffix.lower() == ".webm": options["codec"] = "libvpx-vp9" # WebM doesn't take H.264
     return write_frames(path, size, **options)
+
+# %% ../nbs/12_files.ipynb #f-clips-rest-code
+_SUBTITLES = {".mp4": ["mov_text"], ".mov": ["mov_text"], ".mkv": ["copy", "srt"], ".webm": ["webvtt"], ".avi": []}
+_STREAM = re.compile(r"Stream #0:\d+.*?: (Video|Audio|Subtitle|Data|Attachment)(?!.*attached pic)")
+_APPLE_PLACE = re.compile(r"com\.apple\.quicktime\.location\.ISO6709\s*: (\S+)")
+
+def _add_the_rest(frames: Path, source: Path, target: Path) -> None:
+    "Write the clip `frames` with the sound, the subtitles and the metadata of `source`."
+    header = _ffmpeg("-i", source.absolute()).stderr
+    streams = Counter(_STREAM.findall(header))
+    command = ["-v", "error", "-y", "-i", frames, "-i", source.absolute(), "-map", "0:v", "-map", "1:a?"]
+    about = ["-map_metadata", "1", "-map_chapters", "1", "-c:v", "copy"]
+    if place := _APPLE_PLACE.search(header): about += ["-metadata", f"location={place[1]}"]
+    codecs = _SUBTITLES[target.suffix.lower()] if streams["Subtitle"] else []
+    subtitles = [["-map", "1:s", "-c:s", codec] for codec in codecs] + [[]]
+    for texts, sound in product(subtitles, (["-c:a", "copy"], [])):
+        done = _ffmpeg(*command, *texts, *about, *sound, target)
+        if not done.returncode: break
+    else: raise OSError(f"ffmpeg could not add the sound: {done.stderr.strip()}")
+    if streams["Subtitle"] and not texts: warn_not_kept(source, f"{target.suffix} cannot hold its subtitles; use .mkv")
+    if streams["Video"] > 1: warn_not_kept(source, f"{streams['Video']} picture tracks; only the first is enlarged")
+    if streams["Data"] + streams["Attachment"]: warn_not_kept(source, "its data tracks or attachments are left out")
+
+def _ffmpeg(*arguments) -> subprocess.CompletedProcess:
+    from imageio_ffmpeg import get_ffmpeg_exe
+    command = [get_ffmpeg_exe(), "-hide_banner", "-nostdin", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
 
 # %% ../nbs/12_files.ipynb #f-clips-read
 def _read_clip(source: Path) -> tuple:

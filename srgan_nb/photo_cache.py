@@ -28,6 +28,7 @@ from .files import atomic_path
 
 # %% ../nbs/09_speed.ipynb #sp-cache-code
 CACHE = Path("~/.cache/srgan_nb") # for decoded photos that do not fit into memory
+_DECODING = 2 # raised when `open_photo` reads a file differently than before: then old caches are not used
 
 def open_cache(
     photos: list, # pairs of a name and a path, as `list_photos` gives them
@@ -36,7 +37,7 @@ def open_cache(
     "Photos decoded into one file, which is made if it is missing."
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
-    stamps = [_stamp(name, path) for name, path in photos]
+    stamps = [_DECODING, *(_stamp(name, path) for name, path in photos)]
     key = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:16]
     pixels, index = folder / f"{key}.pixels", folder / f"{key}.json"
     if not (index.is_file() and pixels.is_file()):

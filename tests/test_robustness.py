@@ -393,8 +393,9 @@ def test_a_folder_of_everything_trains_and_upscales(srgan, tmp_path, weights):
         PhotoStore(folder, crop=32, strict=True)
 
     result = srgan("upscale", folder, "-o", out, "--weights", weights)
-    errors = result.stderr.strip().splitlines()
+    passed, *errors = result.stderr.strip().splitlines()
     assert result.exit_code == 1
+    assert passed.endswith("passed over 1, not a photo or clip: notes.txt")
     assert len(errors) == len(bad)
     for name in bad:
         assert sum(f"{name}:" in line for line in errors) == 1

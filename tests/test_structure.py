@@ -38,16 +38,18 @@ ALLOWED = {
     "training": "checkpoint config cuda_graph data devices fast_tail generator photo_cache preflight processes"
         " run_folder steps utils",
     # Part III: using it
+    "formats": "",
     "tiling": "generator",
     "inference": "devices fast_tail generator tiling utils weights",
-    "media": "files inference utils",
+    "media": "files formats inference utils",
     "export": "fast_tail files generator utils",
     "evaluation": "data inference metrics processes utils",
-    "cli": "processes",
+    "paths": "formats",
+    "cli": "paths processes",
     "convert": "files generator",
 }
 # Imports inside a function, so that a part is loaded only if it is used.
-LATER = {"data": "photo_cache", "processes": "devices", "cli": " ".join(ALLOWED)}
+LATER = {"utils": "formats", "data": "formats photo_cache", "processes": "devices", "cli": " ".join(ALLOWED)}
 ORDER = list(ALLOWED)
 LONGEST_MODULE, LONGEST_FUNCTION, MOST_PARAMETERS, FARTHEST_LOSS = 400, 45, 9, 8
 
