@@ -8,6 +8,7 @@ __all__ = ['LEFTOVER', 'atomic_path', 'remove_leftovers', 'checksum', 'write_ten
 # %% ../nbs/08_checkpoints.ipynb #ckpt-imports1
 import os
 import re
+import shutil
 import uuid
 import zlib
 from collections.abc import Iterator
@@ -23,13 +24,15 @@ from safetensors.torch import save_file
 def atomic_path(
     path, # the finished file; its folder must exist
 ) -> Iterator[Path]: # a temporary path in the same folder, to be written to
-    "Write to the path this yields. It becomes `path` if the block ends well, and is deleted if it doesn't."
-    path = Path(path)
+    """Write to the path this yields. It becomes `path` if the block ends well, and is deleted if it doesn't. A file
+    that is replaced keeps its mode, and a link stays a link."""
+    path = Path(os.path.realpath(path))
     name = f".{path.stem[:40]}-{uuid.uuid4().hex[:8]}.part{path.suffix}"
     temporary = path.with_name(name)
     try:
         yield temporary
         with open(temporary, "rb+") as file: os.fsync(file.fileno())
+        if path.exists(): shutil.copymode(path, temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -39,9 +39,10 @@ ALLOWED = {
         " run_folder steps utils",
     # Part III: using it
     "formats": "",
+    "metadata": "formats",
     "tiling": "generator",
     "inference": "devices fast_tail generator tiling utils weights",
-    "media": "files formats inference utils",
+    "media": "files formats inference metadata utils",
     "export": "fast_tail files generator utils",
     "evaluation": "data inference metrics processes utils",
     "paths": "formats",
