@@ -85,7 +85,7 @@ def read_tensors(
     except PermissionError:
         raise PermissionError(f"{path}: may not be read") from None
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a safetensors file, or not a whole one ({error})") from None
+        raise ValueError(f"{path}: {_what_else(path, error)}") from None
     form = about.get("format")
     if form not in [f"srgan_nb {kind}" for kind in kinds]:
         wanted = " or ".join(kinds)
@@ -94,6 +94,14 @@ def read_tensors(
     if "crc32" in about and about["crc32"] != checksum(tensors):
         raise ValueError(f"{path}: the file is damaged, its numbers are not those that were written")
     return about, tensors
+
+_OTHERS = {b"PK": "PyTorch", b"\x80": "PyTorch", b"\x89HDF": "Keras"} # how other programs' weights begin
+
+def _what_else(path, error) -> str:
+    with open(path, "rb") as file: head = file.read(4)
+    program = next((name for begin, name in _OTHERS.items() if head.startswith(begin)), None)
+    if program: return f"not a safetensors file, but weights of {program}; srgan_nb.convert turns them into a generator"
+    return f"not a safetensors file, or not a whole one ({error})"
 
 def tensors_under(
     tensors: dict, # name -> tensor

@@ -50,7 +50,8 @@ ALLOWED = {
     "convert": "files generator",
 }
 # Imports inside a function, so that a part is loaded only if it is used.
-LATER = {"utils": "formats", "data": "formats photo_cache", "processes": "devices", "cli": " ".join(ALLOWED)}
+LATER = {"weights": "convert", "utils": "formats", "data": "formats photo_cache", "processes": "devices",
+    "cli": " ".join(ALLOWED)}
 ORDER = list(ALLOWED)
 LONGEST_MODULE, LONGEST_FUNCTION, MOST_PARAMETERS, FARTHEST_LOSS = 400, 45, 9, 8
 
