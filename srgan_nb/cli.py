@@ -298,7 +298,8 @@ def evaluate(folder: _Originals, lr_dir: _LrDir = None, weights: _Scored = "srga
     from srgan_nb.evaluation import evaluate_folder
     only_json = json_file == "-"
     def on_result(image):
-        if not only_json: typer.echo(_row(image))
+        if "problem" in image: _error(image["problem"])
+        elif not only_json: typer.echo(_row(image))
     with plain_errors(quiet and not only_json):
         file = None if only_json or json_file is None else Path(json_file)
         if file:
@@ -308,10 +309,11 @@ def evaluate(folder: _Originals, lr_dir: _LrDir = None, weights: _Scored = "srga
         report = evaluate_folder(folder, lr_dir, weights, perceptual, device, on_result,
             shared=True, ensemble=ensemble, back_project=back_project)
         finish_together()
-        if not is_first_process(): return
-        on_result(dict(name=f"mean of {report['n']}") | report["mean"])
-        if file: _write_report(file, _as_json(report))
-        elif only_json: typer.echo(_as_json(report))
+        if is_first_process():
+            on_result(dict(name=f"mean of {report['n']}") | report["mean"])
+            if file: _write_report(file, _as_json(report))
+            elif only_json: typer.echo(_as_json(report))
+        if report["failed"]: raise typer.Exit(1)
 
 def _row(image: dict) -> str:
     figures = dict(image)

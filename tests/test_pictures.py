@@ -1,5 +1,6 @@
 "Every picture that goes in comes out whole, upright and once, or it is named with the reason."
 import json
+import logging
 import os
 import re
 import shutil
@@ -827,3 +828,65 @@ def test_hdr_clips_are_tone_mapped(tmp_path, transfer):
     frames = pytest.importorskip("imageio_ffmpeg").read_frames(tmp_path / "large.mp4")
     next(frames)
     assert 80 < np.median(np.frombuffer(next(frames), np.uint8)) < 176
+
+
+# Progress, warnings, and going on
+
+def test_a_bar_counts_the_rows_of_a_large_photo(tmp_path, monkeypatch):
+    rows = []
+
+    class Bar:
+        def __init__(self, **options): rows.append((options["total"], options["delay"]))
+        def __enter__(self): return self
+        def __exit__(self, *error): pass
+        def update(self): rows.append(1)
+
+    monkeypatch.setattr("srgan_nb.inference.progress", Bar)
+    four_colours(30, 50).save(tmp_path / "a.png")
+    for suffix in ("png", "jpg"):
+        upscale_file(tmp_path / "a.png", tmp_path / f"large.{suffix}", Upscaler(Generator(1, 4), tile=16, **CPU_FP32))
+        assert rows == [(50, 1), *[1] * 50]
+        rows.clear()
+
+
+def test_warnings_for_programmers_do_not_reach_stderr(srgan, photos, tmp_path, weights, monkeypatch):
+    "Such as Pillow's for large pictures, and what imageio logs."
+    def open_pages_and_warn(source):
+        warnings.warn("could be a decompression bomb DOS attack", Image.DecompressionBombWarning, stacklevel=2)
+        warnings.warn("truncated", UserWarning, stacklevel=2)
+        logging.getLogger("imageio_ffmpeg").warning("the frame size differs")
+        yield from pages(source)
+
+    from srgan_nb import media
+    pages = media.open_pages
+    monkeypatch.setattr(media, "open_pages", open_pages_and_warn)
+    result = srgan("upscale", photos, "-o", tmp_path / "out", "--weights", weights)
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_a_clip_that_fails_does_not_use_up_a_name(srgan, tmp_path, weights):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(100))
+    source = ("-f", "lavfi", "-i", "testsrc=s=32x32:r=5:d=1")
+    subprocess.run([ffmpeg, "-v", "error", *source, folder / "a.mov"], check=True)
+    result = srgan("upscale", folder, "-o", tmp_path / "out", "--weights", weights)
+    assert result.exit_code == 1 and "a.mp4: no clip that ffmpeg can read" in result.stderr
+    assert names_in(tmp_path / "out") == ["a_mov.mp4"]
+
+
+def test_evaluation_goes_on_without_a_picture_that_cannot_be_scored(srgan, photos, tmp_path):
+    Image.new("RGB", (3, 3)).save(photos / "tiny.png")
+    (photos / "broken.png").write_text("text", encoding="utf-8")
+    figures = tmp_path / "figures.json"
+    result = srgan("evaluate", photos, "--weights", "bicubic", "--json", figures)
+    assert result.exit_code == 1
+    assert [line for line in ("tiny.png: smaller", "broken.png: not a picture") if line not in result.stderr] == []
+    assert "mean of 3" in result.stdout
+    report = json.loads(figures.read_text(encoding="utf-8"))
+    assert (report["n"], sorted(report["failed"])) == (3, ["broken", "tiny"])
+    for path in photos.glob("*.png"):
+        if path.stem not in report["failed"]: path.unlink()
+    result = srgan("evaluate", photos, "--weights", "bicubic")
+    assert result.exit_code == 1 and "none of the pictures could be scored" in result.stderr
