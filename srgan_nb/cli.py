@@ -150,10 +150,10 @@ def _warnings_as_lines(quiet: bool) -> Iterator[None]:
         finally: logging.lastResort.setLevel(shown)
 
 # %% ../nbs/14_cli.ipynb #cl-one-code
-def _upscale_one(source: Path, target: Path, upscaler, overwrite: bool) -> None:
+def _upscale_one(source: Path, target: Path, upscaler, **options) -> None:
     from srgan_nb import media
-    if not is_clip(source): return media.upscale_file(source, target, upscaler, overwrite)
-    with _needs_extra(f"{source}: a clip", "video"): media.upscale_video(source, target, upscaler, overwrite)
+    if not is_clip(source): return media.upscale_file(source, target, upscaler, **options)
+    with _needs_extra(f"{source}: a clip", "video"): media.upscale_video(source, target, upscaler, **options)
 
 # %% ../nbs/14_cli.ipynb #7211b4e9
 def _upscaler(weights: str, scale: int | None = None, **options):
@@ -164,21 +164,26 @@ def _upscaler(weights: str, scale: int | None = None, **options):
         raise ValueError(f"{weights}: enlarges {upscaler.scale} times, not {scale}; train with --scale {scale}")
     return upscaler
 
-# %% ../nbs/14_cli.ipynb #39bd3f55
+# %% ../nbs/14_cli.ipynb #cl-upscale-options
 _Photos = Annotated[list[str], Argument(help="Photos, clips, folders of photos, patterns; - is stdin.")]
 _Results = _option(str, "A file for one photo, or a folder, made if missing; - is stdout.", "--out", "-o")
 _CheckScale = _option(int | None, "Check that the weights enlarge this many times.")
+_Format = _option(Literal["png", "jpg", "webp", "tif", "avif", "jp2"], "The format of photos that go to a folder.")
+_Quality = _option(int, "Of JPEG, WebP, AVIF and clips.", min=1, max=100)
+_NoMetadata = _flag("Leave out date, place, camera, author and resolution.", "--no-metadata")
 _Tile = _option(int | None, "Side of the tiles of a large photo, in pixels.", min=1)
 
+# %% ../nbs/14_cli.ipynb #39bd3f55
 @_command("srgan upscale holiday.jpg -o large.png",
     "srgan upscale trip/ 'more/*.jpg' -o large/ --weights srresnet",
-    "srgan upscale trip/ -o large/ --skip-existing",
+    "srgan upscale trip/ -o large/ --skip-existing --format jpg",
     "srgan upscale - -o - < small.png > large.png",
     "srgan upscale clip.mp4 -o large.mp4 --weights srresnet",
     "torchrun --nproc_per_node 4 -m srgan_nb.cli upscale trip/ -o large/")
 def upscale(photo: _Photos, out: _Results, weights: Weights = "srgan", scale: _CheckScale = None, tile: _Tile = None,
     device: Device = "auto", precision: Precision = "auto", overwrite: _Overwrite = False,
-    skip_existing: _SkipExisting = False, ensemble: Ensemble = False, back_project: BackProject = False,
+    skip_existing: _SkipExisting = False, format: _Format = "png", quality: _Quality = 95,
+    no_metadata: _NoMetadata = False, ensemble: Ensemble = False, back_project: BackProject = False,
     compile: Compile = False, quiet: Quiet = False):
     "Make photos four times as wide and high."
     if overwrite and skip_existing: raise typer.BadParameter("--overwrite and --skip-existing exclude each other")
@@ -187,14 +192,14 @@ def upscale(photo: _Photos, out: _Results, weights: Weights = "srgan", scale: _C
         paths = expand_paths(photo, spool, out)
         photos = photos_in(paths, out)
         _name_passed_over(filter(Path.is_dir, paths), "photo", "clip", leave_out=out)
-        pairs = zip(photos, find_targets(photos, paths, out, spool))
+        pairs = zip(photos, find_targets(photos, paths, out, spool, format))
         mine = shard(list(pairs), device) # before the upscaler: it settles which GPU this process uses
-        quality = dict(ensemble=ensemble, back_project=back_project)
+        extras = dict(ensemble=ensemble, back_project=back_project)
         machine = dict(device=device, precision=precision, tile=tile, compile=compile)
-        upscaler = _upscaler(weights, scale, **quality, **machine)
+        upscaler = _upscaler(weights, scale, **extras, **machine)
         for source, target in mine:
             if skip_existing and target.exists(): continue
-            try: _upscale_one(source, target, upscaler, overwrite)
+            try: _upscale_one(source, target, upscaler, overwrite=overwrite, quality=quality, metadata=not no_metadata)
             except (ValueError, OSError) as error:
                 _error(str(error).replace(f"{folder}{os.sep}", ""))
                 failed.append(source)
@@ -293,7 +298,8 @@ def evaluate(folder: _Originals, lr_dir: _LrDir = None, weights: _Scored = "srga
     from srgan_nb.evaluation import evaluate_folder
     only_json = json_file == "-"
     def on_result(image):
-        if not only_json: typer.echo(_row(image))
+        if "problem" in image: _error(image["problem"])
+        elif not only_json: typer.echo(_row(image))
     with plain_errors(quiet and not only_json):
         file = None if only_json or json_file is None else Path(json_file)
         if file:
@@ -303,10 +309,11 @@ def evaluate(folder: _Originals, lr_dir: _LrDir = None, weights: _Scored = "srga
         report = evaluate_folder(folder, lr_dir, weights, perceptual, device, on_result,
             shared=True, ensemble=ensemble, back_project=back_project)
         finish_together()
-        if not is_first_process(): return
-        on_result(dict(name=f"mean of {report['n']}") | report["mean"])
-        if file: _write_report(file, _as_json(report))
-        elif only_json: typer.echo(_as_json(report))
+        if is_first_process():
+            on_result(dict(name=f"mean of {report['n']}") | report["mean"])
+            if file: _write_report(file, _as_json(report))
+            elif only_json: typer.echo(_as_json(report))
+        if report["failed"]: raise typer.Exit(1)
 
 def _row(image: dict) -> str:
     figures = dict(image)

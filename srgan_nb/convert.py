@@ -93,7 +93,7 @@ class Wrapped(nn.Module):
 
     @property
     def architecture(self) -> dict: # has more keys than a generator's, so that nobody mistakes its file for one
-        "The description that an ONNX file carries."
+        "The description that a generator file and an ONNX file carry."
         ranges = dict(takes=asdict(self.takes), tanh=self.tanh, gives=asdict(self.gives))
         return self.generator.architecture | ranges
 

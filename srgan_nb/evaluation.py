@@ -83,12 +83,13 @@ def evaluate_folder(
     weights="srgan", # anything load_generator takes, or `bicubic`
     perceptual: bool = False, # the perceptual distances as well
     device: str = "auto", # `auto`, `cpu`, `cuda` or `mps`
-    on_result: Callable | None = None, # called with each picture's name and figures as soon as they are known
+    on_result: Callable | None = None, # called with each picture's name and figures, or its name and `problem`
     shared: bool = False, # launched processes share the pictures; all of them must call this
     ensemble: bool = False, # the mean of eight orientations of each picture
     back_project: bool = False, # the result corrected by its difference from the LR picture
-) -> dict: # `weights`, `ensemble`, `back_project`, `n`, `mean` (figures), `images` (name and figures of each)
-    "Score a folder of photos, in float32. Raises `ValueError` as `pair_photos` and `load_generator` do."
+) -> dict: # `weights`, `ensemble`, `back_project`, `n`, `mean` (figures), `images` (name, figures), `failed` (names)
+    """Score a folder of photos, in float32. Raises `ValueError` as `pair_photos` and `load_generator` do; with
+    `on_result`, a picture that can't be scored does not stop the others."""
     originals = find_photos(folder)
     mine = shard(originals, device) if shared else originals # before the upscaler: it settles which GPU is whose
     options = dict(ensemble=ensemble, back_project=back_project)
@@ -96,14 +97,25 @@ def evaluate_folder(
     partners, names = dict(_find_all_partners(originals, lr_dir, scale)), _names(originals, folder)
     images = []
     for path in mine:
-        lr, hr = _load_pair(path, partners[path], scale)
-        try: figures = score(network(lr), hr, perceptual)
-        except ValueError as error: raise ValueError(f"{path}: {error}") from None
+        try: figures = _score_file(path, partners[path], scale, network, perceptual)
+        except (ValueError, OSError) as error:
+            if not on_result: raise
+            figures = dict(problem=str(error))
         image = dict(name=names[path]) | figures
         if on_result: on_result(image)
         images.append(image)
     if shared: images = gather_all(images)
-    return dict(weights=str(weights), **options, n=len(images), mean=_mean(images), images=images)
+    failed = [image["name"] for image in images if "problem" in image]
+    images = [image for image in images if "problem" not in image]
+    if not images: raise ValueError(f"{folder}: none of the pictures could be scored")
+    return dict(weights=str(weights), **options, n=len(images), mean=_mean(images), images=images, failed=failed)
+
+# %% ../nbs/13_evaluation.ipynb #e-folder-helpers
+def _score_file(path: Path, partner: Path | None, scale: int, network: Callable, perceptual: bool) -> dict:
+    "The figures of one file. Raises `ValueError` with its name."
+    lr, hr = _load_pair(path, partner, scale)
+    try: return score(network(lr), hr, perceptual)
+    except ValueError as error: raise ValueError(f"{path}: {error}") from None
 
 def _mean(images: list) -> dict:
     mean = {}

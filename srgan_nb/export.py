@@ -37,10 +37,13 @@ def export_onnx(
 ) -> None:
     """Write an ONNX file: input `lr` `(n, 3, h, w)` and output `sr` `(n, 3, scale*h, scale*w)`, both float32 RGB in
     [0, 1], of any size. Raises `ImportError` without the extra `[onnx]`."""
+    from onnxscript.optimizer import optimize
     network = _InUnitRange(use_fast_tail(copy.deepcopy(generator))).eval().cpu()
     free = {axis: torch.export.Dim.DYNAMIC for axis in (0, 2, 3)}
     names = dict(input_names=["lr"], output_names=["sr"], dynamic_shapes=dict(lr=free))
     program = torch.onnx.export(network, (torch.zeros(2, 3, 9, 11),), dynamo=True, verbose=False, **names)
+    optimize(program.model, input_size_limit=2**30, output_size_limit=2**30) # weights are arranged now, not at run time
+    program.model.ir_version = 8 # the newest that onnxruntime 1.17 takes is 9
     about = dict(format="srgan_nb generator", architecture=json.dumps(generator.architecture), range="RGB [0, 1]")
     program.model.metadata_props.update(about)
     Path(target).parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ __all__ = ['LEFTOVER', 'atomic_path', 'remove_leftovers', 'checksum', 'write_ten
 # %% ../nbs/08_checkpoints.ipynb #ckpt-imports1
 import os
 import re
+import shutil
 import uuid
 import zlib
 from collections.abc import Iterator
@@ -23,13 +24,15 @@ from safetensors.torch import save_file
 def atomic_path(
     path, # the finished file; its folder must exist
 ) -> Iterator[Path]: # a temporary path in the same folder, to be written to
-    "Write to the path this yields. It becomes `path` if the block ends well, and is deleted if it doesn't."
-    path = Path(path)
+    """Write to the path this yields. It becomes `path` if the block ends well, and is deleted if it doesn't. A file
+    that is replaced keeps its mode, and a link stays a link."""
+    path = Path(os.path.realpath(path))
     name = f".{path.stem[:40]}-{uuid.uuid4().hex[:8]}.part{path.suffix}"
     temporary = path.with_name(name)
     try:
         yield temporary
         with open(temporary, "rb+") as file: os.fsync(file.fileno())
+        if path.exists(): shutil.copymode(path, temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -82,7 +85,7 @@ def read_tensors(
     except PermissionError:
         raise PermissionError(f"{path}: may not be read") from None
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a safetensors file, or not a whole one ({error})") from None
+        raise ValueError(f"{path}: {_what_else(path, error)}") from None
     form = about.get("format")
     if form not in [f"srgan_nb {kind}" for kind in kinds]:
         wanted = " or ".join(kinds)
@@ -91,6 +94,14 @@ def read_tensors(
     if "crc32" in about and about["crc32"] != checksum(tensors):
         raise ValueError(f"{path}: the file is damaged, its numbers are not those that were written")
     return about, tensors
+
+_OTHERS = {b"PK": "PyTorch", b"\x80": "PyTorch", b"\x89HDF": "Keras"} # how other programs' weights begin
+
+def _what_else(path, error) -> str:
+    with open(path, "rb") as file: head = file.read(4)
+    program = next((name for begin, name in _OTHERS.items() if head.startswith(begin)), None)
+    if program: return f"not a safetensors file, but weights of {program}; srgan_nb.convert turns them into a generator"
+    return f"not a safetensors file, or not a whole one ({error})"
 
 def tensors_under(
     tensors: dict, # name -> tensor

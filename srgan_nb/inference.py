@@ -20,7 +20,7 @@ from .devices import pick_device, pick_precision, return_freed_memory
 from .fast_tail import use_fast_tail
 from .generator import Generator
 from .tiling import bands, halo, in_tiles, join_bands, render_halo, tile_shape
-from .utils import enlarge, open_photo, photo_to_8bit, tensor_to_photo, to_unit
+from .utils import enlarge, open_photo, photo_to_8bit, progress, tensor_to_photo, to_unit
 from .weights import load_generator
 
 # %% ../nbs/11_inference.ipynb #i-ensemble-code
@@ -223,10 +223,7 @@ class Upscaler(_InTiles):
         sr = Image.new(photo.mode.removesuffix("A"), size)
         transparent = photo.mode.endswith("A")
         visible = _fill_under_alpha(photo) if transparent else photo
-        top = 0
-        for strip in self.strips(visible):
-            sr.paste(strip, (0, top))
-            top += strip.height
+        for k, strip in enumerate(self.strips(visible)): sr.paste(strip, (0, k * self.scale))
         if transparent:
             alpha = photo.getchannel("A")
             sr.putalpha(alpha.resize(size, Image.BICUBIC))
@@ -238,10 +235,12 @@ class Upscaler(_InTiles):
         "The result for a picture from top to bottom, without its transparency."
         mode = photo.mode.removesuffix("A")
         levels = photo_to_8bit(photo)[None]
-        for band in self.bands(levels):
-            for strip in band[0].split(self.scale, -2):
-                yield tensor_to_photo(strip).convert(mode)
-            del band, strip # before the next band is computed, not after
+        with progress(total=photo.height, desc="rows", leave=False, delay=1) as bar: # if it takes longer than a second
+            for band in self.bands(levels):
+                for strip in band[0].split(self.scale, -2):
+                    yield tensor_to_photo(strip).convert(mode)
+                    bar.update()
+                del band, strip # before the next band is computed, not after
 
 # %% ../nbs/11_inference.ipynb #i-old
 from . import old_names

@@ -7,11 +7,13 @@ __all__ = ['VIDEO_SUFFIXES', 'check_paths', 'refuse_existing', 'upscale_file', '
 
 # %% ../nbs/12_files.ipynb #f-imports1
 import re
+import struct
 import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from fractions import Fraction
 from itertools import chain, product
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from PIL.TiffImagePlugin import AppendingTiffWriter
 from .files import atomic_path
 from .formats import has_pages, warn_not_kept
 from .inference import Upscaler
+from .metadata import QUALITY, about, finish_png, fitting_profile, save_options, source_chunks
 from .utils import open_pages, progress
 
 # %% ../nbs/12_files.ipynb #f-check
@@ -58,26 +61,16 @@ def _format_of(target: Path) -> str:
     raise ValueError(f"{target}: no photo format has the suffix {suffix!r}; use .png, .jpg, .webp or .tif")
 
 def _check_format(target: Path, form: str, source: Path, photo: Image.Image, scale: int) -> None:
-    transparent = photo.mode.endswith("A")
+    transparent = photo.mode.endswith("A") and photo.getchannel("A").getextrema()[0] < 255
     if transparent and form not in _KEEPS_ALPHA:
         raise ValueError(f"{target}: {form} cannot hold the transparency of {source}; use .png")
     side, longest = scale * max(photo.size), _LONGEST[form]
     if side > longest:
         raise ValueError(f"{target}: {form} holds {longest} pixels a side, and the result has {side}; use .png")
 
-# %% ../nbs/12_files.ipynb #f-profile-code
-def _profile(photo: Image.Image) -> bytes | None:
-    "The colour profile, if it is one for the channels of `photo`; bytes 16 to 19 of a profile name them."
-    profile = photo.info.get("icc_profile") or b""
-    length = int.from_bytes(profile[:4], "big") # some writers pad a profile, some cut it
-    is_whole = 128 < length <= len(profile)
-    channels = b"RGB " if photo.mode.startswith("RGB") else b"GRAY"
-    if is_whole and profile[16:20] == channels: return profile[:length]
-    return None
-
 # %% ../nbs/12_files.ipynb #f-stream-code
-def _stream_png(upscaler: Upscaler, photo: Image.Image, target: Path) -> None:
-    "Write the result for an opaque picture as a PNG; a temporary folder next to `target` holds the pixels until then."
+def _stream_png(upscaler: Upscaler, photo: Image.Image, target: Path, profile: bytes | None) -> None:
+    "Write the result for an opaque picture as a PNG; an uncompressed TIFF next to it holds the pixels until then."
     import pyvips
     from tifffile import imwrite
 
@@ -87,13 +80,12 @@ def _stream_png(upscaler: Upscaler, photo: Image.Image, target: Path) -> None:
     photometric = "rgb" if colour else "minisblack"
     layout = dict(shape=shape, dtype=np.uint8, photometric=photometric, rowsperstrip=upscaler.scale, bigtiff=True)
     rows = map(np.asarray, upscaler.strips(photo))
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".raw-") as scratch:
-        raw = f"{scratch}/pixels.tif"
-        imwrite(raw, rows, iccprofile=_profile(photo), metadata=None, **layout)
-        try:
-            picture = pyvips.Image.tiffload(raw, access="sequential")
-            picture.pngsave(str(target), filter="all")
-        except pyvips.Error as error: raise OSError(error) from None
+    raw = str(target.with_suffix(".tif"))
+    imwrite(raw, rows, iccprofile=profile, metadata=None, **layout)
+    try:
+        picture = pyvips.Image.tiffload(raw, access="sequential")
+        picture.pngsave(str(target), filter="all", keep="icc")
+    except pyvips.Error as error: raise OSError(error) from None
 
 def _can_stream(target: Path) -> bool:
     "Whether libvips is installed and takes a file of this name, which must be valid UTF-8."
@@ -114,14 +106,22 @@ def _checked_pages(source: Path, target: Path, form: str, scale: int) -> Iterato
         if n > 1 and form != "TIFF" and (form not in _ANIMATED or has_pages(source)):
             raise ValueError(f"{target}: {form} cannot hold the {n} pages of {source}; use .tif")
         _check_format(target, form, source, photo, scale)
-        yield photo
+        if photo.mode.endswith("A") and form not in _KEEPS_ALPHA: yield _without_alpha(photo)
+        else: yield photo
 
-def _save_pages(upscaler: Upscaler, photos: Iterator, target: Path, form: str) -> None:
+def _without_alpha(photo: Image.Image) -> Image.Image:
+    "An opaque picture, without the channel that says so."
+    opaque = photo.convert(photo.mode[:-1])
+    opaque.info = photo.info
+    return opaque
+
+def _save_pages(upscaler: Upscaler, photos: Iterator, target: Path, form: str, options: dict) -> None:
     "Write the results of all pages or frames."
     if form == "TIFF":
         with AppendingTiffWriter(target, new=True) as writer:
             for photo in photos:
-                upscaler(photo).save(writer, form, icc_profile=_profile(photo))
+                options["icc_profile"] = fitting_profile(photo, form)
+                upscaler(photo).save(writer, form, **options)
                 writer.newFrame()
         return
     photos = list(photos)
@@ -129,7 +129,7 @@ def _save_pages(upscaler: Upscaler, photos: Iterator, target: Path, form: str) -
     times = [photo.info.get("duration") or 100 for photo in photos] # milliseconds
     once = dict(loop=1) if form != "GIF" else {} # no `loop` in a GIF: it plays once
     repeats = dict(loop=photos[0].info["loop"]) if "loop" in photos[0].info else once
-    first.save(target, form, save_all=True, append_images=others, duration=times, **repeats)
+    first.save(target, form, save_all=True, append_images=others, duration=times, **repeats, **options)
 
 # %% ../nbs/12_files.ipynb #f-upscale-code
 def upscale_file(
@@ -137,25 +137,40 @@ def upscale_file(
     target, # the file to write; its suffix decides the format; its folder is created if needed
     upscaler: Upscaler, # the network
     overwrite: bool = False, # replace `target` if it exists
+    quality: int = QUALITY, # of JPEG, WebP and AVIF, 1 to 100
+    metadata: bool = True, # EXIF, XMP and resolution go along; the colour profile does in any case
 ) -> None:
     """Super-resolve one file into another, which is whole or absent. Raises `FileExistsError`, `ValueError` if the
-    format can't hold the picture, and whatever `open_photo` raises."""
+    format can't hold the picture, and whatever `open_photo` raises. Warns of what the format can't hold."""
     source, target = Path(source), Path(target)
     form = _format_of(target)
     check_paths(source, target, overwrite)
     photos = _checked_pages(source, target, form, upscaler.scale)
     photo = next(photos)
+    kept = about(photo, form, source, metadata)
+    chunks = source_chunks(source, form, kept, metadata)
     target.parent.mkdir(parents=True, exist_ok=True)
-    opaque_png = form == "PNG" and not photo.mode.endswith("A")
+    options = save_options(form, kept, quality) | _big(photo, form, upscaler.scale)
+    scratch = tempfile.TemporaryDirectory(dir=target.parent, prefix=".raw-")
     try:
-        with atomic_path(target) as temporary:
-            if photo.info["pages"] > 1: _save_pages(upscaler, chain([photo], photos), temporary, form)
-            elif opaque_png and _can_stream(temporary): _stream_png(upscaler, photo, temporary)
-            else:
-                large = upscaler(photo)
-                large.save(temporary, form, icc_profile=_profile(photo))
-    except OSError as error:
+        with scratch, atomic_path(target) as temporary:
+            pixels = Path(scratch.name, "pixels.png") if form == "PNG" else temporary
+            _write_pixels(upscaler, photo, photos, pixels, form, options)
+            if form == "PNG": finish_png(pixels, temporary, kept, chunks)
+    except (OSError, struct.error) as error:
         raise OSError(f"{target}: cannot be written; is the disk full? ({error})") from None
+
+def _write_pixels(upscaler: Upscaler, photo: Image.Image, more: Iterator, target: Path, form: str, options: dict):
+    "Write the results for all pages, of which `photo` is the first."
+    opaque_png = form == "PNG" and not photo.mode.endswith("A")
+    if photo.info["pages"] > 1: _save_pages(upscaler, chain([photo], more), target, form, options)
+    elif opaque_png and _can_stream(target): _stream_png(upscaler, photo, target, options["icc_profile"])
+    else: upscaler(photo).save(target, form, **options)
+
+def _big(photo: Image.Image, form: str, scale: int) -> dict:
+    "A TIFF of more than 4 GiB needs wider numbers."
+    size = len(photo.mode) * photo.width * photo.height * scale**2
+    return dict(big_tiff=True) if form == "TIFF" and size > 2**32 - 2**20 else {}
 
 # %% ../nbs/12_files.ipynb #f-clips-code
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi"}
@@ -165,6 +180,8 @@ def upscale_video(
     target, # the file to write; its suffix, one of VIDEO_SUFFIXES, decides the format; its folder is created if needed
     upscaler: Upscaler, # the network
     overwrite: bool = False, # replace `target` if it exists
+    quality: int = QUALITY, # 1 to 100; H.264's `crf` is 17 at 95, and falls by 1 with 2 more
+    metadata: bool = True, # date, place and title go along
 ) -> None:
     """Super-resolve a clip frame by frame, with its sound, into a file that is whole or absent. Raises
     `FileExistsError`, `ValueError` if the source is not a clip, `OSError` if the clip can't be written completely,
@@ -175,6 +192,7 @@ def upscale_video(
         raise ValueError(f"{target}: no clip has the suffix {target.suffix!r}; use {suffixes}")
     check_paths(source, target, overwrite)
     frames, about = _read_clip(source)
+    about["crf"] = round(17 + (QUALITY - quality) * 34 / 94)
     expected = round(about["fps"] * about["duration"])
     frames = progress(frames, desc=source.name, total=expected, leave=False)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -186,7 +204,7 @@ def upscale_video(
             for frame in frames:
                 writer.send(_upscale_frame(frame, about["size"], upscaler))
                 sent += 1
-        _add_the_rest(file, source, temporary.absolute())
+        _add_the_rest(file, source, temporary.absolute(), metadata)
         written = _frames_in(temporary)
         if written != sent: raise OSError(f"{target}: ffmpeg wrote {written} of {sent} frames; is the disk full?")
 
@@ -204,8 +222,11 @@ def _clip_writer(path: Path, about: dict, scale: int):
     width, height = about["size"]
     size = width * scale, height * scale
     colours = ["-vf", "scale=out_color_matrix=bt709", "-colorspace", "bt709"]
-    options = dict(fps=about["fps"], macro_block_size=2, ffmpeg_log_level="error", output_params=colours)
-    if path.suffix.lower() == ".webm": options["codec"] = "libvpx-vp9" # WebM doesn't take H.264
+    colours += ["-color_primaries", "bt709", "-color_trc", "bt709", "-crf", str(about["crf"])]
+    options = dict(fps=about["fps"], macro_block_size=2, ffmpeg_log_level="error", output_params=colours, quality=None)
+    if path.suffix.lower() == ".webm": # WebM doesn't take H.264
+        options["codec"] = "libvpx-vp9"
+        colours += ["-b:v", "0"] # the rate follows from the quality
     return write_frames(path, size, **options)
 
 # %% ../nbs/12_files.ipynb #f-clips-rest-code
@@ -213,13 +234,13 @@ _SUBTITLES = {".mp4": ["mov_text"], ".mov": ["mov_text"], ".mkv": ["copy", "srt"
 _STREAM = re.compile(r"Stream #0:\d+.*?: (Video|Audio|Subtitle|Data|Attachment)(?!.*attached pic)")
 _APPLE_PLACE = re.compile(r"com\.apple\.quicktime\.location\.ISO6709\s*: (\S+)")
 
-def _add_the_rest(frames: Path, source: Path, target: Path) -> None:
+def _add_the_rest(frames: Path, source: Path, target: Path, metadata: bool) -> None:
     "Write the clip `frames` with the sound, the subtitles and the metadata of `source`."
     header = _ffmpeg("-i", source.absolute()).stderr
     streams = Counter(_STREAM.findall(header))
     command = ["-v", "error", "-y", "-i", frames, "-i", source.absolute(), "-map", "0:v", "-map", "1:a?"]
-    about = ["-map_metadata", "1", "-map_chapters", "1", "-c:v", "copy"]
-    if place := _APPLE_PLACE.search(header): about += ["-metadata", f"location={place[1]}"]
+    about = ["-map_metadata", "1" if metadata else "-1", "-map_chapters", "1", "-c:v", "copy"]
+    if metadata and (place := _APPLE_PLACE.search(header)): about += ["-metadata", f"location={place[1]}"]
     codecs = _SUBTITLES[target.suffix.lower()] if streams["Subtitle"] else []
     subtitles = [["-map", "1:s", "-c:s", codec] for codec in codecs] + [[]]
     for texts, sound in product(subtitles, (["-c:a", "copy"], [])):
@@ -240,15 +261,34 @@ def _read_clip(source: Path) -> tuple:
     "The clip's frames, upright, in square pixels and evenly in time, and what ffmpeg knows about them."
     from imageio_ffmpeg import read_frames
     address = str(source.absolute()) # ffmpeg would take a relative name with a colon for a web address
+    header = _ffmpeg("-i", source.absolute()).stderr
     try:
-        fps = next(read_frames(address))["fps"] or 30 # ffmpeg may give no rate if frames come at uneven times
-        even = ["-r", str(fps), "-vf", "scale=iw*sar:ih"]
+        fps = _rate(header)
+        even = ["-r", str(fps), "-vf", ",".join(["scale=iw*sar:ih", *_to_bt709(header)])]
         frames = read_frames(address, output_params=even)
         about = next(frames) | dict(fps=fps)
     except (OSError, RuntimeError, IndexError, StopIteration):
         problem = "no clip that ffmpeg can read" if source.is_file() else "no such file"
         raise ValueError(f"{source}: {problem}") from None
     return _to_its_end(frames, source), about
+
+def _rate(header: str) -> Fraction:
+    "Frames per second, as a fraction: 29.97 is 30000/1001. ffmpeg may give none if frames come at uneven times."
+    match = re.search(r"([\d.]+)(k?) fps", header) or re.search(r"([\d.]+)(k?) tbr", header)
+    if not match: return Fraction(30)
+    rate = float(match[1]) * (1000 if match[2] else 1)
+    for whole in (24, 30, 48, 60, 120, 240):
+        if abs(rate - whole / 1.001) < 0.006: return Fraction(whole * 1000, 1001)
+    return Fraction(rate).limit_denominator(1000)
+
+def _to_bt709(header: str) -> list:
+    "Filters that bring HDR (PQ, HLG) and wide gamuts to the colours of ordinary clips."
+    video = next((line for line in header.splitlines() if ": Video:" in line), "")
+    if re.search("smpte2084|arib-std-b67", video):
+        linear = ["zscale=t=linear:npl=203", "format=gbrpf32le", "zscale=p=bt709", "tonemap=hable:desat=0"]
+        return [*linear, "zscale=t=bt709:m=bt709:r=tv", "format=yuv444p"]
+    if re.search("bt2020|smpte432", video): return ["zscale=p=bt709:t=bt709:m=bt709:r=tv", "format=yuv444p"]
+    return []
 
 def _to_its_end(frames: Iterator, source: Path) -> Iterator:
     try: yield from frames

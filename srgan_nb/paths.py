@@ -78,6 +78,7 @@ def photos_in(
 def output_paths(
     photos, # paths of photos or clips; or with their places among the results, as by `photos_in`
     out: str, # a file, or a folder: one that exists, or a name that ends in /
+    format: str = "png", # of photos that go to a folder; documents with several pages become TIFF
 ) -> list[Path]: # where each result goes; a clip as NAME.mp4
     """One photo goes to a file or into a folder, several into a folder as NAME.png. Raises `ValueError` if two results
     would have one name."""
@@ -85,15 +86,15 @@ def output_paths(
     is_folder = folder.is_dir() or out.endswith(("/", "\\"))
     if len(photos) == 1 and not is_folder: return [folder]
     if not isinstance(photos, dict): photos = {Path(photo): Path(Path(photo).name) for photo in photos}
-    names = {photo: _result_name(photo, below) for photo, below in photos.items()}
-    for group in _of_one_name(names): names |= _from_common_folder(photos, group)
+    names = {photo: _result_name(photo, below, format) for photo, below in photos.items()}
+    for group in _of_one_name(names): names |= _from_common_folder(photos, group, format)
     for group in _of_one_name(names): names |= {photo: _with_suffix(photo, names[photo]) for photo in group}
     for first, second, *_ in _of_one_name(names):
         raise ValueError(f"{first} and {second} would both become {folder / names[first]}; upscale them one by one")
     return [folder / name for name in names.values()]
 
-def _result_name(photo: Path, below: Path) -> Path:
-    return below.with_suffix(".mp4" if is_clip(photo) else ".tif" if has_pages(photo) else ".png")
+def _result_name(photo: Path, below: Path, format: str) -> Path:
+    return below.with_suffix(".mp4" if is_clip(photo) else ".tif" if has_pages(photo) else f".{format}")
 
 def _of_one_name(names: dict) -> list:
     "Groups of photos whose results have one name. On some disks Cat.png is cat.png, and accents have two spellings."
@@ -103,11 +104,11 @@ def _of_one_name(names: dict) -> list:
         groups.setdefault(key, []).append(photo)
     return [group for group in groups.values() if len(group) > 1]
 
-def _from_common_folder(photos: dict, group: list) -> dict:
+def _from_common_folder(photos: dict, group: list, format: str) -> dict:
     "The results' names, with the folders between each photo and the folder that holds all of the group."
     starts = [photo.absolute().parents[len(photos[photo].parts) - 1] for photo in group]
     common = os.path.commonpath(starts)
-    return {photo: _result_name(photo, photo.absolute().relative_to(common)) for photo in group}
+    return {photo: _result_name(photo, photo.absolute().relative_to(common), format) for photo in group}
 
 def _with_suffix(photo: Path, name: Path) -> Path:
     return name.with_name(f"{photo.stem}_{photo.suffix[1:]}{name.suffix}")
@@ -124,13 +125,14 @@ def find_targets(
     paths: list, # the files and folders they come from
     out: str, # a file, a folder, or `-` for stdout
     spool: Path, # a folder for what goes to stdout
+    format: str = "png", # of photos that go to a folder
 ) -> list[Path]: # where each result goes
     "Raises `ValueError` if a result would replace another photo, or can't go to `out`."
     first, n = next(iter(photos)), len(photos)
     if out == "-":
         if n > 1: raise ValueError(f"-o - writes one picture, not {n}; give a folder")
         if is_clip(first): raise ValueError(f"{first}: -o - writes a picture; give a file for a clip")
-        return [spool / "stdout.png"]
+        return [spool / f"stdout.{format}"]
     folders = [path for path in paths if path.is_dir()]
     if len(paths) == 1 and folders and _is_within(folders[0], out):
         problem = f"holds the photos, and the result of {first} would replace one or become one"
@@ -139,7 +141,7 @@ def find_targets(
     if n > 1:
         if Path(out).is_file(): raise ValueError(f"{out}: a file; {n} photos need a folder")
         Path(out).mkdir(parents=True, exist_ok=True)
-    targets = output_paths(photos, out)
+    targets = output_paths(photos, out, format)
     sources = {os.path.realpath(photo): photo for photo in photos}
     for photo, target in zip(photos, targets):
         other = sources.get(os.path.realpath(target), photo)

@@ -121,19 +121,19 @@ def open_pages(
     is_path = isinstance(source, (str, Path))
     name = source if is_path else getattr(source, "name", "picture")
     if is_path: _check_file(source)
-    from srgan_nb.formats import check_content, check_levels, list_pages, picture_formats, unreadable  # chapter 12
+    from srgan_nb import formats  # chapter 12
     try:
-        with Image.open(source, formats=picture_formats()) as image:
-            check_content(image)
-            numbers = list_pages(image)
+        with Image.open(source, formats=formats.picture_formats()) as image:
+            formats.check_content(image)
+            numbers = formats.list_pages(image)
             for number in numbers:
                 if number != image.tell(): image.seek(number)
-                check_content(image)
-                photo = to_photo_mode(check_levels(_upright(_known_depth(image))))
-                photo.info["pages"] = len(numbers)
+                formats.check_content(image)
+                photo = to_photo_mode(formats.check_levels(_upright(_known_depth(image))))
+                formats.note_origin(photo, image, len(numbers))
                 yield photo
     except PermissionError: raise PermissionError(f"{name}: may not be read") from None
-    except UnidentifiedImageError: raise ValueError(f"{name}: {unreadable(name)}") from None
+    except UnidentifiedImageError: raise ValueError(f"{name}: {formats.unreadable(name)}") from None
     except Image.DecompressionBombError:
         limit = 2 * Image.MAX_IMAGE_PIXELS
         problem = f"more than {limit:,} pixels, which Pillow takes for an attack"

@@ -42,13 +42,22 @@ def save_generator(
 # %% ../nbs/08_checkpoints.ipynb #w-read-code
 _MISFITS = (RuntimeError, KeyError, TypeError, ValueError, AttributeError, SafetensorError)
 
+def _build(architecture: dict):
+    "The network that a file describes: one of another code base may need more than ours has."
+    if "takes" not in architecture: return Generator(**architecture)
+    from srgan_nb.convert import Range, Wrapped  # chapter 15
+    takes, gives = (Range(**{key: tuple(value) for key, value in architecture.pop(name).items()})
+        for name in ("takes", "gives"))
+    tanh = architecture.pop("tanh")
+    return Wrapped(Generator(**architecture), takes, tanh, gives)
+
 def _read_generator(path) -> Generator:
     about, tensors = read_tensors(path, "generator", "slim checkpoint")
     tensors = tensors_under(tensors, "ema.") or tensors # a slim checkpoint holds more than the average
     for key, t in tensors.items():
         if t.is_floating_point(): tensors[key] = t.float()
     try:
-        generator = Generator(**json.loads(about["architecture"]))
+        generator = _build(json.loads(about["architecture"]))
         generator.load_state_dict(tensors)
     except _MISFITS as error:
         architecture = about.get("architecture")

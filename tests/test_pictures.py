@@ -1,5 +1,6 @@
 "Every picture that goes in comes out whole, upright and once, or it is named with the reason."
 import json
+import logging
 import os
 import re
 import shutil
@@ -8,19 +9,20 @@ import subprocess
 import warnings
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
-from PIL import ExifTags, Image, TiffImagePlugin
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin, TiffImagePlugin
 from typer.testing import CliRunner
 
 from srgan_nb.cli import app
 from srgan_nb.data import PhotoStore, find_partners, find_photos, sample_photos
-from srgan_nb.formats import find_files, kind_of, passed_over, picture_formats
+from srgan_nb.formats import NotKept, find_files, kind_of, passed_over, picture_formats
 from srgan_nb.generator import Generator
 from srgan_nb.inference import Upscaler
-from srgan_nb.media import upscale_video
+from srgan_nb.media import upscale_file, upscale_video
 from srgan_nb.paths import expand_paths, output_paths, photos_in
 from srgan_nb.utils import open_photo
 
@@ -488,6 +490,7 @@ def test_one_picture_of_several_is_named(srgan, tmp_path, weights):
     result = srgan("upscale", folder, "-o", tmp_path / "out", "--weights", weights)
     assert result.exit_code == 0
     assert result.stderr == f"srgan: {folder / 'a.mpo'}: 2 pictures in one file; only the first is used\n"
+    first, second = numbered(2, (48, 48)) # new ones: Pillow leaves the encoder's settings in a saved picture
     first.save(folder / "b.tif", save_all=True, append_images=[second])
     result = srgan("evaluate", folder, "--weights", "bicubic")
     assert f"{folder / 'b.tif'}: 2 pages; only the first is used" in result.stderr
@@ -633,3 +636,257 @@ def test_a_clip_keeps_its_tracks_and_place(srgan, tmp_path, suffix, subtitles, w
     if suffix in ("mp4", "mov"):
         assert "+48.2000+016.3000/" in report and "2020-01-02T03:04:05" in report
     if suffix == "mp4": assert "(deu)" in report # QuickTime has no code for it
+
+
+# What goes along with the pixels
+
+UPSCALER = Upscaler(Generator(1, 4), **CPU_FP32)
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6" dc:title="Lake"/></x:xmpmeta>'
+
+
+def rich_exif():
+    "With camera, date, place, rights, an orientation and a thumbnail."
+    exif = Image.Exif()
+    exif.update({271: "Make", 315: "Ann Author", 33432: "(c) Ann", 274: 6})
+    exif[34665] = {36867: "2020:01:02 03:04:05", 40962: 24, 40963: 16, 37500: b"maker's note"}
+    exif[34853] = {1: "N", 2: (48.0, 12.0, 0.0), 3: "E", 4: (16.0, 18.0, 0.0)}
+    return exif
+
+
+def chunks_of(path):
+    "Names and contents of a PNG's chunks."
+    data, start, chunks = path.read_bytes(), 8, []
+    while start < len(data):
+        length = int.from_bytes(data[start:start + 4], "big")
+        chunks.append((data[start + 4:start + 8], data[start + 8:start + 8 + length]))
+        start += 12 + length
+    return chunks
+
+
+def test_a_plain_picture_gets_nothing_it_never_had(tmp_path):
+    "No resolution, no EXIF, no profile, from a source with none, in any format."
+    four_colours().save(tmp_path / "a.png")
+    for suffix in ("png", "jpg", "webp", "tif", "avif", "bmp"):
+        upscale_file(tmp_path / "a.png", tmp_path / f"large.{suffix}", UPSCALER)
+        with Image.open(tmp_path / f"large.{suffix}") as large:
+            if suffix == "tif": assert 282 not in large.tag_v2 # Pillow would say 1 dpi
+            else: assert not any(large.info.get("dpi", (0, 0))), suffix
+            assert not {"exif", "xmp", "icc_profile"} & set(large.info), suffix
+    assert {name for name, _ in chunks_of(tmp_path / "large.png")} == {b"IHDR", b"IDAT", b"IEND"}
+
+
+@pytest.mark.parametrize("source", ["jpg", "tif", "png", "webp", "avif"])
+@pytest.mark.parametrize("target", ["jpg", "tif", "png", "webp", "avif"])
+def test_metadata_goes_along(tmp_path, source, target):
+    exif = rich_exif()
+    options = dict(exif=exif, xmp=XMP, dpi=(300, 300), icc_profile=SRGB)
+    if source == "tif": exif[700] = options.pop("xmp")
+    if source == "png":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode())
+    if source in ("webp", "avif"): exif.update({282: 300.0, 283: 300.0, 296: 2})
+    options["exif"] = exif.tobytes()
+    four_colours().save(tmp_path / f"a.{source}", **options)
+    large = tmp_path / f"large.{target}"
+    upscale_file(tmp_path / f"a.{source}", large, UPSCALER)
+    with Image.open(large) as result:
+        result.load()
+        kept = result.getexif()
+        assert (kept[271], kept[315], kept[33432]) == ("Make", "Ann Author", "(c) Ann")
+        assert kept.get(274, 1) == 1 # no orientation, in EXIF or XMP
+        assert kept.get_ifd(34665)[36867] == "2020:01:02 03:04:05"
+        assert not {40962, 37500} & set(kept.get_ifd(34665))
+        assert kept.get_ifd(34853)[2] == (48.0, 12.0, 0.0)
+        assert result.info["icc_profile"] == SRGB
+        xmp = result.info.get("xmp") or result.info["XML:com.adobe.xmp"].encode()
+        assert b"Lake" in xmp and b'Orientation="6"' not in xmp
+        dpi = result.info.get("dpi") or (kept[282], kept[283])
+        assert np.abs(np.array(dpi, float) - 300).max() < 1
+    plain = tmp_path / f"plain.{target}"
+    upscale_file(tmp_path / f"a.{source}", plain, UPSCALER, metadata=False)
+    with Image.open(plain) as result:
+        assert not {"exif", "xmp", "XML:com.adobe.xmp"} & set(result.info)
+        assert "dpi" not in result.info or (target == "tif" and 282 not in result.tag_v2) # Pillow's guess
+        assert result.info["icc_profile"] == SRGB and 315 not in result.getexif()
+
+
+@pytest.mark.parametrize("target", ["jpg", "tif", "png", "webp", "avif"])
+def test_exiftool_reads_what_went_along(tmp_path, target):
+    if not shutil.which("exiftool"): pytest.skip("exiftool is not installed (Debian's libimage-exiftool-perl)")
+    four_colours().save(tmp_path / "a.jpg", exif=rich_exif(), xmp=XMP, dpi=(300, 300), icc_profile=SRGB)
+    upscale_file(tmp_path / "a.jpg", tmp_path / f"large.{target}", UPSCALER)
+    command = ["exiftool", "-json", "-n", "-warning", "-error", tmp_path / f"large.{target}"]
+    tags = json.loads(subprocess.run([*command, "-all"], capture_output=True, text=True).stdout)[0]
+    assert tags["Artist"] == "Ann Author" and tags["Copyright"] == "(c) Ann" and tags["Title"] == "Lake"
+    assert tags["DateTimeOriginal"] == "2020:01:02 03:04:05"
+    assert abs(tags["GPSLatitude"] - 48.2) < 1e-6 and abs(tags["GPSLongitude"] - 16.3) < 1e-6
+    assert (tags["ImageWidth"], tags["ImageHeight"]) == (64, 96) # upright
+    assert tags.get("Orientation", 1) == 1 and "ThumbnailImage" not in tags
+    assert tags["ProfileDescription"].startswith("sRGB")
+    assert "Error" not in tags and "Warning" not in tags, tags
+
+
+@pytest.mark.parametrize("suffix, least", [("jpg", 43), ("webp", 40), ("avif", 43)])
+def test_what_was_computed_is_what_is_written(tmp_path, suffix, least):
+    "PSNR of the file against the pixels, for a photograph; at 75 and with half the colours a JPEG has 5 dB less."
+    photo = sample_photos()["chelsea"].crop((100, 80, 164, 128))
+    photo.save(tmp_path / "a.png")
+    upscaler = Upscaler.from_pretrained("srresnet", **CPU_FP32)
+    expected = np.asarray(upscaler(photo), float)
+    sizes = []
+    for quality in (95, 60):
+        upscale_file(tmp_path / "a.png", tmp_path / f"{quality}.{suffix}", upscaler, quality=quality)
+        sizes.append((tmp_path / f"{quality}.{suffix}").stat().st_size)
+    error = np.asarray(Image.open(tmp_path / f"95.{suffix}").convert("RGB"), float) - expected
+    assert 20 * np.log10(255) - 10 * np.log10((error**2).mean()) > least
+    assert sizes[0] > 1.5 * sizes[1]
+    if suffix == "jpg": assert {layer[1:3] for layer in Image.open(tmp_path / "95.jpg").layer} == {(1, 1)} # 4:4:4
+
+
+def test_the_format_of_a_folder_can_be_chosen(srgan, photos, tmp_path, weights):
+    for suffix in ("jpg", "webp", "tif"):
+        out = tmp_path / suffix
+        options = ("--format", suffix, "--quality", 80, "--no-metadata", "--weights", weights)
+        assert srgan("upscale", photos, "-o", out, *options).exit_code == 0
+        assert {path.suffix for path in out.iterdir()} == {f".{suffix}"}
+
+
+def test_a_png_keeps_what_it_says_about_its_colours(tmp_path):
+    info = PngImagePlugin.PngInfo()
+    colours = {b"gAMA": b"\0\0\xb1\x8f", b"cHRM": bytes(range(32)), b"cICP": bytes([9, 16, 0, 1])}
+    for name, data in colours.items(): info.add(name, data)
+    info.add_text("Copyright", "Ann")
+    for mode in ("RGB", "RGBA", "L"):
+        four_colours().convert(mode).save(tmp_path / "a.png", pnginfo=info)
+        upscale_file(tmp_path / "a.png", tmp_path / "large.png", UPSCALER, overwrite=True)
+        written = dict(chunks_of(tmp_path / "large.png"))
+        assert {name: written[name] for name in colours} == colours
+        assert written[b"tEXt"] == b"Copyright\0Ann"
+        assert Image.open(tmp_path / "large.png").convert("RGB").getpixel((1, 1)) is not None
+    with pytest.warns(NotKept, match="cICP"): upscale_file(tmp_path / "a.png", tmp_path / "a.jpg", UPSCALER)
+
+
+def test_a_profile_of_other_channels_is_not_written(tmp_path):
+    grey = bytearray(SRGB)
+    grey[16:20] = b"GRAY"
+    four_colours().convert("L").save(tmp_path / "a.png", icc_profile=bytes(grey))
+    for suffix, kept in dict(png=True, jpg=True, tif=True, webp=False, avif=False).items():
+        warned = warnings.catch_warnings() if kept else pytest.warns(NotKept, match="profile")
+        with warned: upscale_file(tmp_path / "a.png", tmp_path / f"large.{suffix}", UPSCALER)
+        assert ("icc_profile" in Image.open(tmp_path / f"large.{suffix}").info) == kept
+
+
+def test_an_opaque_alpha_is_no_transparency(tmp_path):
+    opaque = four_colours()
+    opaque.putalpha(255)
+    opaque.save(tmp_path / "a.png")
+    upscale_file(tmp_path / "a.png", tmp_path / "a.jpg", UPSCALER)
+    assert Image.open(tmp_path / "a.jpg").mode == "RGB"
+
+
+def test_what_a_format_cannot_hold_is_named(tmp_path):
+    four_colours().save(tmp_path / "a.jpg", exif=rich_exif(), icc_profile=SRGB, dpi=(300, 300))
+    for suffix, word in dict(ppm="resolution", tga="colour profile", bmp="EXIF").items():
+        with pytest.warns(NotKept, match=f"cannot hold its .*{word}"):
+            upscale_file(tmp_path / "a.jpg", tmp_path / f"a.{suffix}", UPSCALER)
+
+
+def test_a_tiff_of_more_than_4_gib_is_a_bigtiff():
+    from srgan_nb.media import _big
+    assert _big(Image.new("L", (1, 1)), "TIFF", 4) == {}
+    huge = SimpleNamespace(mode="RGB", width=10_000, height=10_000)
+    assert _big(huge, "TIFF", 4) == dict(big_tiff=True) and _big(huge, "PNG", 4) == {}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
+def test_an_overwritten_file_keeps_its_mode_and_its_link(tmp_path):
+    four_colours().save(tmp_path / "a.jpg")
+    (tmp_path / "disk").mkdir()
+    target = tmp_path / "disk/large.png"
+    target.touch()
+    target.chmod(0o640)
+    (tmp_path / "link.png").symlink_to(target)
+    upscale_file(tmp_path / "a.jpg", tmp_path / "link.png", UPSCALER, overwrite=True)
+    assert (tmp_path / "link.png").is_symlink() and target.stat().st_mode & 0o777 == 0o640
+    assert Image.open(target).size == (96, 64)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transfer", ["smpte2084", "arib-std-b67"])
+def test_hdr_clips_are_tone_mapped(tmp_path, transfer):
+    "The result is marked BT.709, and its grey is neither washed out nor nearly black."
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    to_hdr = f"zscale=tin=bt709:pin=bt709:min=bt709:rin=tv:t={transfer}:p=bt2020:m=bt2020nc:npl=203,format=yuv420p10le"
+    source = ("-f", "lavfi", "-i", "color=0x808080:s=64x32:r=5:d=1,format=yuv444p")
+    tags = ("-color_trc", transfer, "-color_primaries", "bt2020", "-colorspace", "bt2020nc")
+    done = subprocess.run([ffmpeg, "-v", "error", *source, "-vf", to_hdr, *tags, tmp_path / "hdr.mp4"])
+    if done.returncode: pytest.skip("this ffmpeg has no zscale")
+    upscale_video(tmp_path / "hdr.mp4", tmp_path / "large.mp4", Upscaler.from_pretrained("srresnet", **CPU_FP32))
+    report = subprocess.run([ffmpeg, "-i", tmp_path / "large.mp4"], capture_output=True, text=True).stderr
+    assert "bt709" in report and "2020" not in report and transfer not in report
+    frames = pytest.importorskip("imageio_ffmpeg").read_frames(tmp_path / "large.mp4")
+    next(frames)
+    assert 80 < np.median(np.frombuffer(next(frames), np.uint8)) < 176
+
+
+# Progress, warnings, and going on
+
+def test_a_bar_counts_the_rows_of_a_large_photo(tmp_path, monkeypatch):
+    rows = []
+
+    class Bar:
+        def __init__(self, **options): rows.append((options["total"], options["delay"]))
+        def __enter__(self): return self
+        def __exit__(self, *error): pass
+        def update(self): rows.append(1)
+
+    monkeypatch.setattr("srgan_nb.inference.progress", Bar)
+    four_colours(30, 50).save(tmp_path / "a.png")
+    for suffix in ("png", "jpg"):
+        upscale_file(tmp_path / "a.png", tmp_path / f"large.{suffix}", Upscaler(Generator(1, 4), tile=16, **CPU_FP32))
+        assert rows == [(50, 1), *[1] * 50]
+        rows.clear()
+
+
+def test_warnings_for_programmers_do_not_reach_stderr(srgan, photos, tmp_path, weights, monkeypatch):
+    "Such as Pillow's for large pictures, and what imageio logs."
+    def open_pages_and_warn(source):
+        warnings.warn("could be a decompression bomb DOS attack", Image.DecompressionBombWarning, stacklevel=2)
+        warnings.warn("truncated", UserWarning, stacklevel=2)
+        logging.getLogger("imageio_ffmpeg").warning("the frame size differs")
+        yield from pages(source)
+
+    from srgan_nb import media
+    pages = media.open_pages
+    monkeypatch.setattr(media, "open_pages", open_pages_and_warn)
+    result = srgan("upscale", photos, "-o", tmp_path / "out", "--weights", weights)
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_a_clip_that_fails_does_not_use_up_a_name(srgan, tmp_path, weights):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(100))
+    source = ("-f", "lavfi", "-i", "testsrc=s=32x32:r=5:d=1")
+    subprocess.run([ffmpeg, "-v", "error", *source, folder / "a.mov"], check=True)
+    result = srgan("upscale", folder, "-o", tmp_path / "out", "--weights", weights)
+    assert result.exit_code == 1 and "a.mp4: no clip that ffmpeg can read" in result.stderr
+    assert names_in(tmp_path / "out") == ["a_mov.mp4"]
+
+
+def test_evaluation_goes_on_without_a_picture_that_cannot_be_scored(srgan, photos, tmp_path):
+    Image.new("RGB", (3, 3)).save(photos / "tiny.png")
+    (photos / "broken.png").write_text("text", encoding="utf-8")
+    figures = tmp_path / "figures.json"
+    result = srgan("evaluate", photos, "--weights", "bicubic", "--json", figures)
+    assert result.exit_code == 1
+    assert [line for line in ("tiny.png: smaller", "broken.png: not a picture") if line not in result.stderr] == []
+    assert "mean of 3" in result.stdout
+    report = json.loads(figures.read_text(encoding="utf-8"))
+    assert (report["n"], sorted(report["failed"])) == (3, ["broken", "tiny"])
+    for path in photos.glob("*.png"):
+        if path.stem not in report["failed"]: path.unlink()
+    result = srgan("evaluate", photos, "--weights", "bicubic")
+    assert result.exit_code == 1 and "none of the pictures could be scored" in result.stderr

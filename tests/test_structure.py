@@ -39,9 +39,10 @@ ALLOWED = {
         " run_folder steps utils",
     # Part III: using it
     "formats": "",
+    "metadata": "formats",
     "tiling": "generator",
     "inference": "devices fast_tail generator tiling utils weights",
-    "media": "files formats inference utils",
+    "media": "files formats inference metadata utils",
     "export": "fast_tail files generator utils",
     "evaluation": "data inference metrics processes utils",
     "paths": "formats",
@@ -49,7 +50,8 @@ ALLOWED = {
     "convert": "files generator",
 }
 # Imports inside a function, so that a part is loaded only if it is used.
-LATER = {"utils": "formats", "data": "formats photo_cache", "processes": "devices", "cli": " ".join(ALLOWED)}
+LATER = {"weights": "convert", "utils": "formats", "data": "formats photo_cache", "processes": "devices",
+    "cli": " ".join(ALLOWED)}
 ORDER = list(ALLOWED)
 LONGEST_MODULE, LONGEST_FUNCTION, MOST_PARAMETERS, FARTHEST_LOSS = 400, 45, 9, 8
 
