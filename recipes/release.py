@@ -1,20 +1,25 @@
-"""Train the weights that ship, in five parts.
+"""Train the weights that ship, in eight parts.
 
-    python recipes/release.py srresnet --photos DIR --eval DIR --runs DIR
-    python recipes/release.py wider --photos DIR --eval DIR --runs DIR
-    python recipes/release.py taught --photos DIR --eval DIR --runs DIR
-    python recipes/release.py srgan --photos DIR --eval DIR --runs DIR --vgg FILE
-    python recipes/release.py fine --photos DIR --eval DIR --runs DIR --vgg FILE
+    python recipes/release.py srresnet --photos DIR --valid DIR --runs DIR
+    python recipes/release.py wider --photos DIR --valid DIR --runs DIR
+    python recipes/release.py taught --photos DIR --valid DIR --runs DIR
+    python recipes/release.py srgan --photos DIR --valid DIR --runs DIR --vgg FILE
+    python recipes/release.py fine --photos DIR --valid DIR --runs DIR --vgg FILE
+    python recipes/release.py phases --photos DIR --valid DIR --runs DIR --vgg FILE
+    python recipes/release.py photo-pixels --photos DIR --valid DIR --runs DIR
+    python recipes/release.py photo --photos DIR --valid DIR --runs DIR --vgg FILE
 
 `srresnet` trains on pixels, `wider` goes on with more varied crops, `taught` learns from its own self-ensemble (8x).
-`srgan` is SRGAN-VGG54, started from `srresnet`, and `fine` goes on with a lower rate and a stronger adversarial
-loss. This is the straight path: the cards of the weights tell how they really came about.
+`srgan` is SRGAN-VGG54, started from `srresnet`, `fine` goes on with a lower rate and a stronger adversarial loss, and
+`phases` removes the dots. `photo-pixels` goes on from `taught` on degraded LR, and `photo` plays the game from there.
+This is the straight path: the cards of the weights tell how they really came about.
 
 The same command continues a stopped part. On several GPUs: `accelerate launch recipes/release.py ...`. For
 everything in one go, from checking the photographs to writing the cards, use `recipes/release.sh`.
 
 The run folders are RUNS/srresnet, RUNS/wider and so on. For every checkpoint, a run folder keeps the averaged
-generator and a line in evaluations.jsonl, with the figures of `srgan evaluate --perceptual` on Set5 and Set14.
+generator and a line in evaluations.jsonl, with the figures of `srgan evaluate --perceptual` on the photographs of
+--valid, which are there to choose by. Set5 and Set14 are for the table: tools/measure.py looks at them once.
 """
 import json
 import os
@@ -34,6 +39,8 @@ import typer
 
 from srgan_nb.config import PAPER, Config, Stage
 from srgan_nb.data import PhotoStore, crop_batch, make_pair
+from srgan_nb.degradations import DegradedStore
+from srgan_nb.evaluation import evaluate_folder
 from srgan_nb.files import atomic_path
 from srgan_nb.inference import self_ensemble
 from srgan_nb.photo_cache import move_to_device
@@ -42,9 +49,7 @@ from srgan_nb.training import train
 from srgan_nb.utils import to_8bit, to_unit
 from srgan_nb.weights import load_generator, save_generator
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 from finish import averaged, recalibrate_batchnorm
-from ship import figures
 
 # 00_paper and 07_training list what is not in the paper, and why.
 SRRESNET = replace(
@@ -68,6 +73,20 @@ FINE = replace(
     SRGAN, d_rate=4., d_warmup=150, log_every=20, save_every=100,
     srgan=Stage(650, rate=3e-5, warmup=50),
     pixel_weight=0.25, adversarial_weight=0.1,
+)
+PHASES = replace(
+    SRGAN, name="phases", batch=8, d_warmup=150, ema=0.995, fixed_batchnorm=True, log_every=10, save_every=50,
+    srgan=Stage(350, rate=1e-4, warmup=30),
+    pixel_weight=0.1, phase_weight=5., jitter=16,
+)
+PHOTO_PIXELS = replace(
+    PAPER, name="photo-pixels", clip=0.05, fixed_batchnorm=True, log_every=20, save_every=400,
+    srresnet=Stage(2_400, rate=2e-4, schedule="cosine", warmup=50), srgan=Stage(),
+)
+PHOTO = replace(
+    SRGAN, name="photo", batch=8, d_warmup=100, ema=0.99, fixed_batchnorm=True, log_every=10, save_every=100,
+    srgan=Stage(969, rate=1e-4, schedule="cosine", warmup=30),
+    pixel_weight=0.1, jitter=16, adversarial_weight=0.1,
 )
 
 
@@ -140,6 +159,18 @@ class AugmentedStore(PhotoStore):
         return crops[rank::world].contiguous(memory_format=torch.channels_last), None
 
 
+class ScaledStore(PhotoStore):
+    "Half of a batch are crops of photographs as they are, half of photographs shrunk to between 2/5 and 1."
+    def draw(self, batch: int, seed: int, step: int, rank: int = 0, world: int = 1) -> tuple:
+        scale = np.random.default_rng([seed, step, 3]).uniform(0.4, 1)
+        larger = copy(self)
+        larger.crop = round(self.crop / scale)
+        shrunk = crop_batch(larger, batch // 2, seed + 1, step).float()
+        shrunk = F.interpolate(shrunk, (self.crop, self.crop), mode="bicubic", antialias=True)
+        plain = crop_batch(self, batch - batch // 2, seed, step)
+        return torch.cat([plain, shrunk.round().clamp(0, 255).byte()])[rank::world], None
+
+
 def oriented(crop: torch.Tensor, orientation: int) -> torch.Tensor:
     "One of eight orientations: rotated, and from 4 on mirrored too."
     rotated = crop.rot90(orientation, (-2, -1))
@@ -182,6 +213,12 @@ def plain(photos, crop, start): return photos
 def augmented(photos, crop, start): return AugmentedStore(photos, crop)
 
 
+def scaled(photos, crop, start): return ScaledStore(photos, crop)
+
+
+def degraded(photos, crop, start): return DegradedStore(photos, crop)
+
+
 class Part(NamedTuple):
     stage: str # `srresnet` or `srgan`
     config: Config
@@ -197,15 +234,18 @@ PARTS = dict(
     taught=Part("srresnet", TAUGHT, start="wider", seed=21, data=DistilledStore),
     srgan=Part("srgan", SRGAN, start="srresnet", seed=2),
     fine=Part("srgan", FINE, start="srgan", seed=3),
+    phases=Part("srgan", PHASES, start="fine", seed=52, data=scaled),
 )
+PARTS["photo-pixels"] = Part("srresnet", PHOTO_PIXELS, start="taught", seed=41, data=degraded)
+PARTS["photo"] = Part("srgan", PHOTO, start="photo-pixels", seed=42, data=degraded)
 
 
-def evaluation(eval_dir: Path):
+def evaluation(valid: Path):
     "A callback for `train`, called after each save: it appends the averaged generator's figures to evaluations.jsonl."
     def evaluate(run: Path, stage: str, step: int) -> None:
         kept = run / f"generator-{stage}-{step}.safetensors" # for recipes/finish.py
         shutil.copy(run / "generator.safetensors", kept)
-        line = dict(stage=stage, step=step) | figures(run, eval_dir)
+        line = dict(stage=stage, step=step) | evaluate_folder(valid / "HR", weights=run, perceptual=True)["mean"]
         with open(run / "evaluations.jsonl", "a", encoding="utf-8") as file: file.write(json.dumps(line) + "\n")
         print(line)
     return evaluate
@@ -221,7 +261,7 @@ def average_with_teacher(run: Path, step: int, teacher: Path) -> None:
 def main(
     part: Annotated[Literal[tuple(PARTS)], typer.Argument(help="The weights to train.")],
     photos: Annotated[Path, typer.Option(help="Photographs to train on.")],
-    evaluate: Annotated[Path, typer.Option("--eval", help="Folder of Set5 and Set14, each with HR and LRbicx4.")],
+    valid: Annotated[Path, typer.Option(help="Its folder HR holds photographs to choose checkpoints by.")],
     runs: Annotated[Path, typer.Option(help="Folder of the run folders.")],
     vgg: Annotated[Path | None, typer.Option(help="VGG19 weights (safetensors). Default: download them.")] = None,
     init: Annotated[str | None, typer.Option(help="Start from this generator, run or slim checkpoint.")] = None,
@@ -239,7 +279,7 @@ def main(
     train(
         config, data(photos, config.crop, start), run, stage,
         init=init or start, vgg=vgg, resume=read_record(run) is not None, seed=seed, compile=compile,
-        on_save=evaluation(evaluate),
+        on_save=evaluation(valid),
     )
     # Exit with an error, so that release.sh does not go on to the next part.
     if not is_finished(run): sys.exit(f"{part}: stopped; run the same command to continue")

@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 # The whole recipe, from photographs to shipped weights with their cards. Run it again to continue where it stopped.
 #
-#   recipes/release.sh PHOTOS EVAL VGG RUNS
+#   recipes/release.sh PHOTOS VALID EVAL VGG RUNS
 #
 # PHOTOS  photographs to train on, with manifest.json (file, source, licence)
+# VALID   photographs to choose checkpoints by, in a folder HR
 # EVAL    Set5 and Set14, each with HR and LRbicx4; never trained on (the script checks this)
 # VGG     VGG19's features (safetensors, torchvision's layout)
 # RUNS    folder for the run folders
 #
 # Set PYTHON to use another interpreter, and LAUNCH to start training in another way:
-# LAUNCH="accelerate launch --num_processes 4". OPTIONS are passed to all five parts: OPTIONS="--compile" on a GPU.
+# LAUNCH="accelerate launch --num_processes 4". OPTIONS are passed to all parts: OPTIONS="--compile" on a GPU.
 set -euo pipefail
-[ $# = 4 ] || { sed -n '2,/^set/p' "$0" | sed '$d'; exit 2; }
-photos=$1 eval=$2 vgg=$3 runs=$4
+[ $# = 5 ] || { sed -n '2,/^set/p' "$0" | sed '$d'; exit 2; }
+photos=$1 valid=$2 eval=$3 vgg=$4 runs=$5
 here=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python} launch=${LAUNCH:-${PYTHON:-python}}
 
@@ -20,16 +21,18 @@ if [ ! -f "$photos/manifest.json" ]; then
   echo "$photos/manifest.json is missing: the cards need file, source and licence of each photograph"
   exit 2
 fi
-# Every checkpoint is evaluated with LPIPS: is it installed?
+# Every checkpoint is evaluated with LPIPS and DISTS: are they installed?
 $python -c "
 import torch
-from srgan_nb.metrics import lpips
-lpips(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64))"
-$python "$here/tools/check_photos.py" "$photos" "$eval/Set5/HR" "$eval/Set14/HR"
+from srgan_nb.metrics import dists, lpips, st_lpips
+for ruler in (lpips, dists, st_lpips): ruler(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64))"
+$python "$here/tools/check_photos.py" "$photos" "$valid/HR" "$eval/Set5/HR" "$eval/Set14/HR"
 
-train() { $launch "$here/recipes/release.py" "$@" --photos "$photos" --eval "$eval" --runs "$runs" ${OPTIONS:-}; }
+train() { $launch "$here/recipes/release.py" "$@" --photos "$photos" --valid "$valid" --runs "$runs" ${OPTIONS:-}; }
 for part in srresnet wider taught; do train $part; done
-for part in srgan fine; do train $part --vgg "$vgg"; done
+for part in srgan fine phases; do train $part --vgg "$vgg"; done
+train photo-pixels
+train photo --vgg "$vgg"
 
 # Average the generators of the last four checkpoints, step past the mean, measure BatchNorm, remove the colour shift.
 # One name per line, because names may hold spaces.
@@ -39,7 +42,7 @@ for part in srgan fine; do train $part --vgg "$vgg"; done
     $(ls "$runs"/fine/generator-srgan-*.safetensors | sort -V | tail -4)
 )
 
-ship() { $python "$here/tools/ship.py" "$@" --photos "$photos" --eval "$eval"; }
+ship() { $python "$here/tools/ship.py" "$@" --photos "$photos"; }
 invents="anything that must be true: it invents texture; faces and text smaller than about ten pixels"
 smooths="fine texture, which it smooths away; faces and text smaller than about ten pixels"
 
@@ -54,9 +57,19 @@ fine="The mean of the averaged generators of the last four checkpoints, 5 per ce
 fine+=" BatchNorm measured again, the mean colour shift over the training photographs subtracted from the last bias"
 fine+=" (recipes/finish.py)."
 
+phases="Half of the crops are of photographs shrunk to between 2/5 and 1; a term for the means of the sub-pixel phases,"
+phases+=" and VGG sees a window that begins anywhere."
+
+photo="LR crops are blurred, noisy and compressed at random (srgan_nb.degradations)."
+worse="heavy noise, motion blur, JPEG below quality 30; anything that must be true: it invents texture"
+
 shipped="$here/srgan_nb/weights"
 ship "$runs/srresnet" srresnet --bad-at "$smooths"
 ship "$runs/wider" srresnet --bad-at "$smooths" --earlier "$shipped/srresnet.json" --note "$wider"
 ship "$runs/taught" srresnet --bad-at "$smooths" --earlier "$shipped/srresnet.json" --note "$taught"
 ship "$runs/srgan" srgan --bad-at "$invents"
 ship "$runs/fine" srgan --bad-at "$invents" --earlier "$shipped/srgan.json" --note "$fine"
+ship "$runs/phases" srgan --bad-at "$invents" --earlier "$shipped/srgan.json" --note "$phases"
+ship "$runs/photo-pixels" photo --bad-at "$worse" --earlier "$shipped/srresnet.json" --note "$photo"
+ship "$runs/photo" photo --bad-at "$worse" --earlier "$shipped/photo.json" --note "$photo"
+$python "$here/tools/measure.py" --eval "$eval" --valid "$valid"

@@ -66,7 +66,7 @@ Compile = _flag("Compile the network: slow to start, then faster.", "--compile")
 Ensemble = _flag("The mean of eight orientations: eight times slower, more PSNR, fewer invented details.", "--ensemble")
 BackProject = _flag("Bring the shrunk result closer to the photo: truer colours, often more PSNR.", "--back-project")
 Quiet = _flag("Print errors only.", "--quiet", "-q")
-Weights = _option(str, "srgan, srresnet, a generator file, a run folder or a hub id.")
+Weights = _option(str, "photo, srgan, srresnet, a generator file, a run folder or a hub id.")
 _LrDir = _option(Path | None, "A folder of LR photos, NAME or NAMEx4; default: made by bicubic.")
 _Overwrite = _flag("Replace files that exist.", "--overwrite")
 _SkipExisting = _flag("Leave results that exist, and make the others.", "--skip-existing")
@@ -180,7 +180,7 @@ _Tile = _option(int | None, "Side of the tiles of a large photo, in pixels.", mi
     "srgan upscale - -o - < small.png > large.png",
     "srgan upscale clip.mp4 -o large.mp4 --weights srresnet",
     "torchrun --nproc_per_node 4 -m srgan_nb.cli upscale trip/ -o large/")
-def upscale(photo: _Photos, out: _Results, weights: Weights = "srgan", scale: _CheckScale = None, tile: _Tile = None,
+def upscale(photo: _Photos, out: _Results, weights: Weights = "photo", scale: _CheckScale = None, tile: _Tile = None,
     device: Device = "auto", precision: Precision = "auto", overwrite: _Overwrite = False,
     skip_existing: _SkipExisting = False, format: _Format = "png", quality: _Quality = 95,
     no_metadata: _NoMetadata = False, ensemble: Ensemble = False, back_project: BackProject = False,
@@ -283,7 +283,7 @@ def _as_json(report: dict) -> str:
 
 # %% ../nbs/14_cli.ipynb #73eb0a2b
 _Originals = Annotated[Path, Argument(help="A folder of original (HR) photos.")]
-_Scored = _option(str, "srgan, srresnet, bicubic, a generator file, run folder or hub id.")
+_Scored = _option(str, "photo, srgan, srresnet, bicubic, a generator file, run folder or hub id.")
 _Perceptual = _flag("Also LPIPS, DISTS and ST-LPIPS; needs the extra 'perceptual'.", "--perceptual")
 _Json = _option(str | None, "A JSON file for the figures; - prints only JSON.", "--json")
 
@@ -353,7 +353,7 @@ def _save_figure(figure, path: Path) -> None:
 BOX = (0.25, 0.05, 0.75, 0.5) # left, top, right, bottom: the astronaut's face
 HELD_OUT = "astronaut" # the one packaged photograph that the demo doesn't train on
 
-_Compared = Annotated[list[str], Argument(help="srgan, srresnet, generator files, run folders, hub ids.")]
+_Compared = Annotated[list[str], Argument(help="photo, srgan, srresnet, generator files, run folders, hub ids.")]
 _Picture = _option(Path, "The picture to write.", "--out", "-o")
 _Original = _option(Path | None, "The original (HR); default: a packaged photograph.")
 _Edges = tuple[float, float, float, float]

@@ -207,7 +207,7 @@ class Upscaler(_InTiles):
 
     @classmethod
     def from_pretrained(cls,
-        name, # a bundled name (`srgan`, `srresnet`), a file, a run folder, a saved folder or a hub id
+        name, # a bundled name (`photo`, `srgan`, `srresnet`), a file, a run folder, a saved folder or a hub id
         **options, # `device`, `precision`, `tile`, `compile`, `ensemble`, `back_project`: as in Upscaler
     ) -> "Upscaler":
         "An upscaler with the weights called `name`; see `load_generator`."

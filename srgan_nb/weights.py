@@ -83,7 +83,7 @@ def _read_bundled(name: str) -> Generator:
 
 # %% ../nbs/08_checkpoints.ipynb #w-find-code
 def load_generator(
-    name, # a bundled name (`srgan`, `srresnet`), a generator file, a run folder, a `save_pretrained` folder, a hub id
+    name, # a bundled name (`photo`, `srgan`, `srresnet`), a file, a run folder, a `save_pretrained` folder, a hub id
     **kwargs, # for the hub client: `revision`, `token`, ...
 ) -> Generator: # in eval mode, float32, on the CPU
     """The one way to get a generator. A bundled name wins, and needs no internet; write `./srgan` or a `Path` if you

@@ -302,11 +302,11 @@ def test_files_that_are_not_weights_are_refused(srgan, photos, tmp_path):
     assert not (tmp_path / "out.png").exists()
 
 
-def test_default_weights_are_srgan(srgan, photos, tmp_path):
-    for name, options in dict(default=[], srgan=["--weights", "srgan"], srresnet=["--weights", "srresnet"]).items():
+def test_default_weights_are_photo(srgan, photos, tmp_path):
+    for name, options in dict(default=[], photo=["--weights", "photo"], srgan=["--weights", "srgan"]).items():
         assert srgan("upscale", photos / "coffee.png", "-o", tmp_path / f"{name}.png", *options).exit_code == 0
-    default, gan, resnet = ((tmp_path / f"{name}.png").read_bytes() for name in ("default", "srgan", "srresnet"))
-    assert default == gan != resnet
+    default, photo, gan = ((tmp_path / f"{name}.png").read_bytes() for name in ("default", "photo", "srgan"))
+    assert default == photo != gan
 
 
 def test_missing_vgg_weights_are_named_before_the_first_step(srgan, photos, tmp_path):

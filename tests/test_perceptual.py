@@ -73,7 +73,7 @@ def test_bicubic_on_set5_is_the_literatures(eval_dir):
     "LPIPS 0.1 with AlexNet: .3407 is commonly published. DISTS and VGG16's as measured when this was written."
     assert len(find_photos(eval_dir / "Set5/HR")) == 5
     mean = evaluate_folder(eval_dir / "Set5/HR", eval_dir / "Set5/LRbicx4", "bicubic", perceptual=True)["mean"]
-    for key, value in dict(lpips=.3407, lpips_vgg=.281, dists=.212, st_lpips=.327).items():
+    for key, value in dict(lpips=.3407, lpips_vgg=.281, dists=.212, st_lpips=.326).items():
         assert mean[key] == pytest.approx(value, abs=.001), key
 
 

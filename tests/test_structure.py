@@ -48,6 +48,7 @@ ALLOWED = {
     "paths": "formats",
     "cli": "paths processes",
     "convert": "files generator",
+    "degradations": "data utils",
 }
 # Imports inside a function, so that a part is loaded only if it is used.
 LATER = {"weights": "convert", "utils": "formats", "data": "formats photo_cache", "processes": "devices",

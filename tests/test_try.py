@@ -171,8 +171,8 @@ SIZES = [
 
 
 def test_tiles_are_those_of_python(studio):
-    "The same tiles for any size, with the margins that both shipped networks need."
-    for name in ("srgan", "srresnet"):
+    "The same tiles for any size, with the margins that the shipped networks need."
+    for name in ("photo", "srgan", "srresnet"):
         g = Generator.from_pretrained(name)
         constants = call_module(studio, "tiles", "all => [all.HALO, all.RENDER_HALO, all.SCALE]")
         assert constants == [halo(g), render_halo(g), g.scale]
@@ -223,7 +223,7 @@ def test_bicubic_is_that_of_python(studio, size):
 
 # Pictures
 
-@pytest.mark.parametrize("name", ["srgan", "srresnet"])
+@pytest.mark.parametrize("name", ["photo", "srgan", "srresnet"])
 def test_a_sample_gets_the_pixels_of_python(studio, site, name):
     studio.page.locator("[data-sample=motorcycle]").click()
     ours = studio.enlarge(name).result()

@@ -17,12 +17,12 @@ def card(name):
     return json.loads((BUNDLED / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def test_both_networks_ship():
-    assert sorted(bundled_weights()) == ["srgan", "srresnet"]
+def test_three_networks_ship():
+    assert bundled_weights() == ["photo", "srgan", "srresnet"]
 
 
 def test_files_are_small():
-    assert sum(path.stat().st_size for path in BUNDLED.glob("*.safetensors")) < 8_000_000
+    assert sum(path.stat().st_size for path in BUNDLED.glob("*.safetensors")) < 10_000_000
 
 
 @pytest.mark.parametrize("name", bundled_weights())
@@ -65,7 +65,7 @@ def test_bicubic_baseline(srgan, eval_dir, tmp_path, dataset, expected):
     assert figures["mean"]["psnr_y"] == pytest.approx(expected, abs=0.02)
 
 
-@pytest.mark.parametrize("name", ["srresnet", "srgan"])
+@pytest.mark.parametrize("name", bundled_weights())
 def test_torch_hub_finds_them(name):
     lr = torch.rand(1, 3, 6, 5)
     with torch.inference_mode():

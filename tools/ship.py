@@ -1,10 +1,9 @@
 """Turn a run's averaged generator into weights of the package, with a card that says how they were trained.
 
-    python tools/ship.py RUN NAME --photos DIR --eval DIR --bad-at "its weak points" [--note TEXT] [--earlier CARD]
+    python tools/ship.py RUN NAME --photos DIR --bad-at "its weak points" [--note TEXT] [--earlier CARD]
 
 This writes srgan_nb/weights/NAME.safetensors (float16) and NAME.json. The folder of --photos holds manifest.json
-(file, source, licence of each photo); the folder of --eval holds Set5 and Set14, each with HR and LRbicx4. The
-card's figures are those of the shipped file, measured here as by `srgan evaluate`.
+(file, source, licence of each photo). The card has no figures yet: tools/measure.py adds them.
 
 If the run continued other weights with the same stage, CARD is their card. Their steps and hours are added, and the
 new card repeats how they were trained.
@@ -20,30 +19,15 @@ import torch
 from safetensors import safe_open
 
 from srgan_nb.data import find_photos
-from srgan_nb.evaluation import evaluate_folder
 from srgan_nb.run_folder import read_metrics, read_record
 from srgan_nb.weights import BUNDLED, load_generator, save_generator
 
 LICENCE = "CC-BY-SA-4.0"
-FIGURES_ARE = (
-    "means over the set; x4, stored bicubic LR, Y of BT.601, 4 pixels shaved, 8 bits, float32; "
-    "ssim_y: Wang's window; lpips: shift-tolerant, AlexNet, RGB"
-)
 # What a card repeats of an earlier one.
 HISTORY = (
     "steps", "hours", "date", "config", "seed", "precision", "hardware", "versions",
     "figures", "note", "earlier",
 )
-
-
-def figures(weights, eval_dir: Path) -> dict:
-    "The means that `srgan evaluate --perceptual` reports for `weights`, for both sets."
-    means = {}
-    for name in ("Set5", "Set14"):
-        folder = eval_dir / name
-        report = evaluate_folder(folder / "HR", folder / "LRbicx4", weights, perceptual=True)
-        means[name] = {key: round(value, 4) for key, value in report["mean"].items()}
-    return means
 
 
 def source_and_licence(entry: dict) -> tuple: return entry["source"], entry["licence"]
@@ -74,8 +58,8 @@ def used_photos(record: dict, photos: Path) -> list:
     return names
 
 
-def card(run: Path, file: Path, photos: Path, full: dict, shipped: dict, bad_at: str, note: str) -> dict:
-    "Everything that is known about `file`, the shipped weights of `run`; `full` are the figures before rounding."
+def card(run: Path, file: Path, photos: Path, bad_at: str, note: str) -> dict:
+    "Everything that is known about `file`, the shipped weights of `run`, but for its figures."
     record = read_record(run)
     names = used_photos(record, photos)
     with safe_open(run / "generator.safetensors", "pt") as weights: about = weights.metadata()
@@ -92,9 +76,6 @@ def card(run: Path, file: Path, photos: Path, full: dict, shipped: dict, bad_at:
         hardware=f"{record['machine']}, {record['device']}",
         versions=record["versions"],
         hours=round(sum_hours(read_metrics(run)), 2),
-        figures=shipped,
-        figures_before_rounding_to_float16=full,
-        figures_are=FIGURES_ARE,
         bad_at=bad_at,
         note=note,
         data=credits(photos, names),
@@ -128,7 +109,6 @@ def main():
     parser.add_argument("run", type=Path)
     parser.add_argument("name")
     parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--eval", type=Path, required=True)
     parser.add_argument("--bad-at", required=True)
     parser.add_argument("--note", default="")
     parser.add_argument("--earlier", type=Path)
@@ -136,16 +116,13 @@ def main():
     file = BUNDLED / f"{args.name}.safetensors"
     # Read this first: the new card may overwrite it.
     earlier = args.earlier and json.loads(args.earlier.read_text(encoding="utf-8"))
-    full = figures(args.run, args.eval)
     save_generator(load_generator(args.run), file, torch.float16, name=args.name, licence=LICENCE)
     file.chmod(0o644)
-    shipped = figures(file, args.eval)
-    about = card(args.run, file, args.photos, full, shipped, args.bad_at, args.note)
+    about = card(args.run, file, args.photos, args.bad_at, args.note)
     if earlier: about = continued(about, earlier)
     text = json.dumps(about, indent=1, ensure_ascii=False)
     file.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
-    summary = ("steps", "hours", "figures", "figures_before_rounding_to_float16")
-    print(json.dumps({key: about[key] for key in summary}, indent=1))
+    print(json.dumps({key: about[key] for key in ("stage", "steps", "hours")}))
 
 
 if __name__ == "__main__": main()

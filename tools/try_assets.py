@@ -138,7 +138,7 @@ def main():
     if not args.no_runtime:
         if args.modules and has_runtime(args.modules): put_runtime(args.modules, assets / "ort")
         else: put_installed_runtime(assets / "ort")
-    for name in ("srgan", "srresnet"): put_network(name, assets / "models")
+    for name in ("photo", "srgan", "srresnet"): put_network(name, assets / "models")
     put_samples(assets / "samples")
     remove_remote_imports(args.site)
     size = sum(path.stat().st_size for path in assets.rglob("*") if path.is_file())

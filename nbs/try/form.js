@@ -1,7 +1,8 @@
 // The page's HTML. All controls are buttons, fields and sliders, in the order in which you use them.
 const SAMPLES = { coffee: "Coffee", motorcycle: "Motorcycle", astronaut: "Astronaut", rocket: "Rocket" };
 const METHODS = {
-  srgan: ["SRGAN", "sharp, and inventive"],
+  photo: ["Photo", "for cameras and JPEG"],
+  srgan: ["SRGAN", "sharp, for clean pictures"],
   srresnet: ["SRResNet", "faithful, and smooth"],
   bicubic: ["bicubic", "no network"],
 };
@@ -18,7 +19,7 @@ const sampleButton = (name, title, here) =>
   `<img src="${here(`samples/${name}.png`)}" alt="" width="56" height="42">${title}</button>`;
 
 const methodField = (name, title, what) =>
-  `<label><input type="radio" name="method" value="${name}"${name === "srgan" ? " checked" : ""}> ` +
+  `<label><input type="radio" name="method" value="${name}"${name === "photo" ? " checked" : ""}> ` +
   `${title} <small>${what}</small></label>`;
 
 const zoomButton = (level, title) =>
