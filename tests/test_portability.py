@@ -26,7 +26,7 @@ def test_a_folder_named_like_the_package_does_not_hide_it(tmp_path):
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
     file, names = done.stdout.splitlines()
     assert file.endswith("__init__.py")
-    assert names == "srgan srresnet"
+    assert names == "photo srgan srresnet"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
