@@ -131,10 +131,11 @@ def _needs_extra(task: str, extra: str) -> Iterator[None]:
 # %% ../nbs/14_cli.ipynb #cl-lines-code
 def _name_passed_over(folders, *wanted: str, leave_out=None) -> None:
     "Say on stderr what is not used of the folders, so that nothing is left out in silence."
-    from srgan_nb.formats import passed_over
-    if os.environ.get("TQDM_DISABLE") or not is_first_process(): return # with --quiet
+    from srgan_nb.formats import NotKept, passed_over
+    if not is_first_process(): return
     for folder in folders:
-        if sentence := passed_over(folder, *wanted, leave_out=leave_out): _error(sentence)
+        sentence = passed_over(folder, *wanted, leave_out=leave_out)
+        if sentence: warnings.warn(sentence, NotKept, stacklevel=2)
 
 @contextmanager
 def _warnings_as_lines(quiet: bool) -> Iterator[None]:

@@ -68,11 +68,15 @@ def assert_alike(picture, expected, tolerance=0):
     ("jpg", dict(quality=100, subsampling=0)),
     ("webp", dict(lossless=True)),
     ("avif", dict(quality=100, subsampling="4:4:4")),
+    ("heic", dict(quality=100, chroma=444)),
+    ("jxl", dict(lossless=True)),
 ])
 def test_every_orientation_is_undone_once(tmp_path, orientation, suffix, options):
+    form = dict(heic="HEIF", jxl="JXL").get(suffix, "PNG")
+    if form not in picture_formats(): pytest.skip("needs the extra [formats]")
     path = tmp_path / f"turned.{suffix}"
-    four_colours().save(path, exif=exif_of(orientation), **options)
-    assert_alike(open_photo(path), four_colours().transpose(TURNS[orientation]), 8)
+    four_colours(48, 32).save(path, exif=exif_of(orientation).tobytes(), **options)
+    assert_alike(open_photo(path), four_colours(48, 32).transpose(TURNS[orientation]), 8)
 
 
 def test_a_tiff_with_the_orientation_in_exif_and_xmp_is_turned_once(tmp_path):
