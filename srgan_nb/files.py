@@ -12,8 +12,9 @@ import shutil
 import uuid
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,17 +23,18 @@ from safetensors.torch import save_file
 # %% ../nbs/08_checkpoints.ipynb #b-atomic
 @contextmanager
 def atomic_path(
-    path, # the finished file; its folder must exist
+    path: str | Path, # the finished file; its folder must exist
 ) -> Iterator[Path]: # a temporary path in the same folder, to be written to
     """Write to the path this yields. It becomes `path` if the block ends well, and is deleted if it doesn't. A file
     that is replaced keeps its mode, and a link stays a link."""
-    path = Path(os.path.realpath(path))
+    path = Path(os.path.realpath(os.path.expanduser(path)))
     name = f".{path.stem[:40]}-{uuid.uuid4().hex[:8]}.part{path.suffix}"
     temporary = path.with_name(name)
     try:
         yield temporary
         with open(temporary, "rb+") as file: os.fsync(file.fileno())
-        if path.exists(): shutil.copymode(path, temporary)
+        with suppress(OSError): # a disk without modes may refuse this, and the file may be new
+            shutil.copymode(path, temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -41,7 +43,7 @@ def atomic_path(
 LEFTOVER = re.compile(r"\..+-[0-9a-f]{8}\.part(\.\w+)?|\.tmp\w{6}") # names that atomic_path and safetensors give
 
 def remove_leftovers(
-    folder, # a folder that no other process is writing to
+    folder: str | Path, # a folder that no other process is writing to
 ) -> None:
     "Delete the temporary files of writers that were killed."
     for path in Path(folder).iterdir():
@@ -59,25 +61,26 @@ def checksum(
     return f"{crc:08x}"
 
 def write_tensors(
-    path, # a .safetensors file
+    path: str | Path, # a .safetensors file
     tensors: dict, # name -> tensor on the CPU
     kind: str, # `generator`, `checkpoint` or `slim checkpoint`
-    **about, # further metadata; each value is written as a string
+    **about: Any, # further metadata; each value is written as a string
 ) -> None:
     "Write tensors, what they are, and their checksum."
     about |= dict(format=f"srgan_nb {kind}", crc32=checksum(tensors))
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     path.touch()
     mode = path.stat().st_mode # as the user's umask allows; safetensors would let nobody but the owner read it
     save_file(tensors, path, metadata={key: str(value) for key, value in about.items()})
-    path.chmod(mode)
+    with suppress(OSError): path.chmod(mode) # a disk without modes refuses this
 
 # %% ../nbs/08_checkpoints.ipynb #b-read-code
 def read_tensors(
-    path, # a safetensors file
+    path: str | Path, # a safetensors file
     *kinds: str, # what its metadata may call it: `generator`, `checkpoint`, `slim checkpoint`
 ) -> tuple[dict, dict]: # metadata; tensors by name
     "Read a file of this project; nothing in it is executed. Raises `ValueError` if it is broken or something else."
+    path = os.path.expanduser(path)
     try:
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
@@ -97,7 +100,7 @@ def read_tensors(
 
 _OTHERS = {b"PK": "PyTorch", b"\x80": "PyTorch", b"\x89HDF": "Keras"} # how other programs' weights begin
 
-def _what_else(path, error) -> str:
+def _what_else(path: str, error: Exception) -> str:
     with open(path, "rb") as file: head = file.read(4)
     program = next((name for begin, name in _OTHERS.items() if head.startswith(begin)), None)
     if program: return f"not a safetensors file, but weights of {program}; srgan_nb.convert turns them into a generator"

@@ -10,12 +10,16 @@ __all__ = ['BUNDLED', 'MODEL_CARD', 'save_generator', 'bundled_weights', 'load_g
 
 # %% ../nbs/08_checkpoints.ipynb #ckpt-imports2
 import json
+import os
 import re
 from pathlib import Path
+from textwrap import shorten
+from typing import Any
 
 import torch
-from huggingface_hub import ModelCard, ModelCardData, PyTorchModelHubMixin
+from huggingface_hub import ModelCard, ModelCardData, PyTorchModelHubMixin, hf_hub_download
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from . import __file__ as PACKAGE
 from .files import read_tensors, tensors_under, write_tensors
@@ -24,9 +28,9 @@ from .generator import Generator
 # %% ../nbs/08_checkpoints.ipynb #w-save
 def save_generator(
     generator: Generator, # whose parameters and running statistics to write
-    path, # a .safetensors file
+    path: str | Path, # a .safetensors file
     dtype: torch.dtype = torch.float32, # how numbers are stored; float16 halves the file
-    **about, # further metadata: short strings
+    **about: str, # further metadata: short strings
 ) -> None:
     "Write a generator file: tensors, and in the header the architecture, the scale and the ranges."
     generator = getattr(generator, "_orig_mod", generator) # torch.compile wraps it, and prefixes every name
@@ -51,22 +55,37 @@ def _build(architecture: dict):
     tanh = architecture.pop("tanh")
     return Wrapped(Generator(**architecture), takes, tanh, gives)
 
-def _read_generator(path) -> Generator:
+def _check_sizes(architecture: dict, tensors: dict) -> None:
+    "Raises `ValueError` if the description has other numbers of blocks or steps than the tensors."
+    def count(part): return len({key.partition(part)[2].partition(".")[0] for key in tensors if part in key})
+    for name, n in dict(n_blocks=count("blocks."), scale=2 ** count("upsample.")).items():
+        if architecture.get(name) != n:
+            raise ValueError(f"it says {name}={architecture.get(name)}, and the tensors are those of {n}")
+
+def _fill(architecture: dict, tensors: dict, name) -> Generator:
+    "The network `architecture` with these tensors. It takes no more memory than they do, whatever a file promises."
+    try:
+        _check_sizes(architecture, tensors)
+        with torch.device("meta"): generator = _build(architecture) # shapes without memory
+        copies = {key: t.float() if t.is_floating_point() else t for key, t in tensors.items()}
+        copies = {key: t.clone() if t is tensors[key] else t for key, t in copies.items()} # or the file stays mapped
+        generator.load_state_dict(copies, assign=True)
+    except _MISFITS as error:
+        problem = shorten(f"{error}", 200)
+        raise ValueError(f"{name}: does not fit its own architecture: {problem}") from None
+    for t in copies.values():
+        if not t.isfinite().all():
+            raise ValueError(f"{name}: holds numbers that are NaN or infinite; take an earlier checkpoint")
+    return generator.eval()
+
+def _read_generator(path: Path) -> Generator:
     about, tensors = read_tensors(path, "generator", "slim checkpoint")
     tensors = tensors_under(tensors, "ema.") or tensors # a slim checkpoint holds more than the average
-    for key, t in tensors.items():
-        if t.is_floating_point(): tensors[key] = t.float()
-    try:
-        generator = _build(json.loads(about["architecture"]))
-        generator.load_state_dict(tensors)
-    except _MISFITS as error:
-        architecture = about.get("architecture")
-        raise ValueError(f"{path}: does not fit its own architecture, {architecture}: {error}") from None
-    for t in generator.parameters():
-        if not t.isfinite().all():
-            raise ValueError(f"{path}: holds weights that are NaN or infinite; take an earlier checkpoint")
+    try: architecture = json.loads(about["architecture"])
+    except (KeyError, ValueError): raise ValueError(f"{path}: does not say which network it holds") from None
+    generator = _fill(architecture, tensors, path)
     generator.about = about
-    return generator.eval()
+    return generator
 
 # %% ../nbs/08_checkpoints.ipynb #w-bundled-code
 BUNDLED = Path(PACKAGE).parent / "weights" # next to the modules, wherever the package was installed
@@ -83,22 +102,24 @@ def _read_bundled(name: str) -> Generator:
 
 # %% ../nbs/08_checkpoints.ipynb #w-find-code
 def load_generator(
-    name, # a bundled name (`photo`, `srgan`, `srresnet`), a file, a run folder, a `save_pretrained` folder, a hub id
-    **kwargs, # for the hub client: `revision`, `token`, ...
+    name: str | Path, # a bundled name (`photo`, `srgan`, `srresnet`), a file, a run folder, a saved folder, a hub id
+    revision: str | None = None, # of a hub id: branch, tag or commit
+    token: str | bool | None = None, # for a private hub id; None: the one you are logged in with
+    **kwargs: Any, # for the hub's client: `cache_dir`, `local_files_only`, ...
 ) -> Generator: # in eval mode, float32, on the CPU
     """The one way to get a generator. A bundled name wins, and needs no internet; write `./srgan` or a `Path` if you
     mean a folder of that name. Raises `ValueError` if nothing fits the name, `OSError` if a hub id can't be fetched."""
     if isinstance(name, str) and name in bundled_weights(): return _read_bundled(name)
-    path = Path(name)
+    path = Path(os.path.expanduser(name))
     if path.is_file(): return _read_generator(path)
     of_run = path / "generator.safetensors"
     if of_run.is_file(): return _read_generator(of_run)
-    _check_name(name)
-    return _from_hub(name, **kwargs)
+    _check_name(name, path)
+    if path.is_dir(): return _from_files(path, path / "config.json", path / "model.safetensors")
+    return _from_hub(str(name), revision=revision, token=token, **kwargs)
 
-def _check_name(name) -> None:
+def _check_name(name: str | Path, path: Path) -> None:
     "Refuse what is neither a folder of `save_pretrained` nor looks like a hub id."
-    path = Path(name)
     if isinstance(name, str) and name in ("srgan", "srresnet"):
         there = ", ".join(bundled_weights()) or "none"
         raise ValueError(f"no {name!r} weights come with this version; there is: {there}")
@@ -112,17 +133,20 @@ def _check_name(name) -> None:
         choices = ", ".join([*bundled_weights(), "a file", "a run folder"])
         raise ValueError(f"{name}: no such weights; give {choices} or a hub id like owner/name")
 
-def _from_hub(name, **kwargs) -> Generator:
-    load = PyTorchModelHubMixin.from_pretrained.__func__ # the mixin's own method, not the one we put in its place
-    try:
-        generator = load(Generator, name, strict=True, **kwargs)
+def _from_hub(name: str, **kwargs: Any) -> Generator:
+    try: config, weights = (hf_hub_download(name, file, **kwargs) for file in ("config.json", "model.safetensors"))
     except OSError as error:
         problem = "can be neither read here nor had from the hub"
         raise OSError(f"{name}: {problem}: {error}") from None
-    except _MISFITS as error:
-        problem = "config.json or model.safetensors is damaged, or they do not fit each other"
-        raise ValueError(f"{name}: {problem}: {error}") from None
-    return generator.eval()
+    return _from_files(name, Path(config), Path(weights))
+
+def _from_files(name: str | Path, config: Path, weights: Path) -> Generator:
+    "What `save_pretrained` wrote. (The hub's own method would also take a pickle.)"
+    try:
+        architecture, tensors = json.loads(config.read_text(encoding="utf-8")), load_file(weights)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(f"{name}: config.json or model.safetensors is damaged or missing: {error}") from None
+    return _fill(architecture, tensors, name)
 
 # %% ../nbs/08_checkpoints.ipynb #w-card-template
 MODEL_CARD = Path(PACKAGE).with_name("model_card.md").read_text(encoding="utf-8") # a Jinja template
@@ -144,8 +168,8 @@ def model_card(
 # %% ../nbs/08_checkpoints.ipynb #w-patch-code
 def _from_pretrained(
     cls,
-    name, # see load_generator
-    **kwargs, # for the hub client if `name` is a hub id or a saved folder
+    name: str | Path, # see load_generator
+    **kwargs: Any, # `revision`, `token` and others for the hub's client
 ) -> Generator: # in eval mode
     "The generator called `name`; the same as `load_generator`."
     return load_generator(name, **kwargs)
