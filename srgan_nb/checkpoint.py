@@ -117,7 +117,7 @@ def checkpoint_position(
     return (match[1], int(match[2])) if match else None
 
 def list_checkpoints(
-    run, # a run folder
+    run: str | Path, # a run folder
 ) -> list[Path]: # newest first
     "The checkpoints of a run."
     files = [path for path in Path(run).glob("checkpoint-*.safetensors") if checkpoint_position(path)]
@@ -128,7 +128,7 @@ def list_checkpoints(
 
 # %% ../nbs/08_checkpoints.ipynb #c-save
 def save_checkpoint(
-    run, # a run folder
+    run: str | Path, # a run folder
     state: TrainState, # networks, optimisers, stage and step
     config: Config, # the run's
     seed: int, # the run's
@@ -142,7 +142,7 @@ def save_checkpoint(
     return path
 
 def load_checkpoint(
-    path, # a checkpoint file
+    path: str | Path, # a checkpoint file
     config: Config, # the run's; its networks must be those of the file
     device: torch.device, # where the networks live
 ) -> TrainState: # as it was when saved
@@ -162,8 +162,8 @@ def load_checkpoint(
 
 # %% ../nbs/08_checkpoints.ipynb #c-slim-code
 def save_weights_only(
-    run, # a run folder
-    path, # the file to write
+    run: str | Path, # a run folder
+    path: str | Path, # the file to write
 ) -> None:
     "Write G, its average and D of a run's newest checkpoint in float16. Raises `ValueError` if there is no checkpoint."
     checkpoints = list_checkpoints(run)
@@ -186,7 +186,7 @@ def average_tensors(
     return dict(g=ema.state_dict(), ema=ema.state_dict())
 
 def start_tensors(
-    init, # anything load_generator takes
+    init: str | Path, # anything load_generator takes
     config: Config, # whose networks must be those of `init`
     stage: str, # the stage that starts
 ) -> dict: # for `new_state`

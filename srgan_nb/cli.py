@@ -41,11 +41,17 @@ app = typer.Typer(help="SRGAN: photographs four times larger.", epilog=EXIT_CODE
 class _Command(TyperCommand):
     "A command whose options can be given once. By default the last one would win, in silence."
     def parse_args(self, ctx, args: list) -> list:
+        args = [_expand_home(argument) for argument in args]
         *_, order = self.make_parser(ctx).parse_args(list(args))
         for option in order:
             if order.count(option) == 1 or option.param_type_name == "argument": continue
             raise typer.BadParameter(f"{option.opts[0]} is given {order.count(option)} times; give it once", ctx)
         return super().parse_args(ctx, args)
+
+def _expand_home(argument: str) -> str:
+    "`~/x` as a shell expands it, also in `--out=~/x`."
+    option, _, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    return f"{option}={os.path.expanduser(value)}" if option and value else option or os.path.expanduser(value)
 
 # A subcommand whose help ends with examples; without the empty lines between them typer would join them.
 def _command(*examples: str):

@@ -7,9 +7,11 @@ __all__ = ['EPS', 'UNIT', 'SIGNED', 'IMAGENET', 'OURS', 'LAYOUTS', 'PREFIXES', '
            'Range', 'into_tail', 'Wrapped', 'Layout', 'fill', 'layer_names', 'recognise', 'convert', 'read_keras']
 
 # %% ../nbs/15_convert.ipynb #77e548e8
+import os
 import re
 from dataclasses import asdict, dataclass, replace
 from itertools import product
+from typing import BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +24,7 @@ EPS = 1e-5 # of our BatchNorm layers: PyTorch's default
 
 def into_norm(
     norm: dict, # a BatchNorm: weight, bias, running_mean, running_var, each (C,)
-    bias, # of the convolution before it, (C,)
+    bias: Tensor, # of the convolution before it, (C,)
     eps: float, # of that BatchNorm
 ) -> dict: # the same keys, for our eps and a convolution without bias
     "Move a bias into the running mean, and the difference between two eps into the running variance."
@@ -321,8 +323,7 @@ def _layer(tensors: dict, name: str, needed: dict, optional: dict) -> dict:
         if key in layer: continue
         raise ValueError(f"{name}.{key} is missing; the layer has: {', '.join(layer) or 'nothing'}")
     for key, t in layer.items():
-        if key not in known:
-            raise ValueError(f"{name}.{key} is unknown; expected only {', '.join(known)}")
+        if key not in known: raise ValueError(f"{name}.{key} is unknown; expected only {', '.join(known)}")
         shape = tuple(t.shape)
         if shape not in known[key]:
             expected = " or ".join(map(str, known[key]))
@@ -373,8 +374,7 @@ def _translate(tensors: dict, layout: Layout, n_blocks: int, steps: int, channel
         norm = names[f"{name}.norm"]
         if norm != "-": # the one layout that has it uses the default eps here
             layer = into_conv(layer, _norm(tensors, norm, 4 * c), EPS)
-        if layout.tensorflow:
-            layer = {key: torch_order(t) for key, t in layer.items()}
+        if layout.tensorflow: layer = {key: torch_order(t) for key, t in layer.items()}
         put(f"{name}.0", layer)
         put_slopes(f"{name}.2")
 
@@ -395,14 +395,13 @@ def _translate(tensors: dict, layout: Layout, n_blocks: int, steps: int, channel
 # %% ../nbs/15_convert.ipynb #248ecf95
 def convert(
     tensors: dict, # a generator's state dict: name -> tensor
-    layout=None, # a key of LAYOUTS or your own Layout; by default recognised by the names
-): # `Generator`, or `Wrapped` if there is a tanh or another input range; in eval mode
+    layout: str | Layout | None = None, # a key of LAYOUTS or your own Layout; by default recognised by the names
+) -> Generator | Wrapped: # the latter if there is a tanh or another input range; in eval mode
     "Build the same network as one of ours. Raises `ValueError` if names or shapes do not fit, and says which."
     tensors = _plain(tensors)
     if isinstance(layout, str) and layout not in LAYOUTS:
         raise ValueError(f"no layout is called {layout!r}; there are {', '.join(LAYOUTS)}")
-    if not isinstance(layout, Layout):
-        layout = LAYOUTS[layout or recognise(tensors)]
+    if not isinstance(layout, Layout): layout = LAYOUTS[layout or recognise(tensors)]
     n_blocks, steps, missing, unknown = _closest(layout, tensors)
     if missing or unknown:
         size = f"{n_blocks} blocks and {steps} sub-pixel steps"
@@ -425,12 +424,13 @@ KERAS = dict(
 )
 
 def read_keras(
-    file, # an .h5 file of a Keras 2 network or of its weights: a path or a file object
+    file: str | os.PathLike | BinaryIO, # an .h5 file of a Keras 2 network or of its weights: a path or a file object
 ) -> dict: # name -> tensor, in PyTorch's names and order of axes
     """Read convolutions, BatchNorms and PReLUs.
 
     Raises `ValueError` for any other layer with weights or kind of file, and `ImportError` without h5py."""
     import h5py
+    if isinstance(file, (str, os.PathLike)): file = os.path.expanduser(file)
     try: opened = h5py.File(file, "r")
     except OSError as error: raise ValueError(f"{file}: not an HDF5 file ({error})") from None
     tensors, counts = {}, dict(conv=0, norm=0, act=0)

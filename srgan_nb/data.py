@@ -96,7 +96,7 @@ def draw_crops(
 
 # %% ../nbs/02_data.ipynb #78c3796d
 def find_photos(
-    folder, # a folder; its sub-folders are searched too
+    folder: str | Path, # a folder; its sub-folders are searched too
 ) -> list[Path]: # sorted by name
     """All photos, recognised by their content. Raises `FileNotFoundError` if the folder doesn't exist, `ValueError` if
     there are none."""
@@ -107,11 +107,12 @@ def find_photos(
 
 # %% ../nbs/02_data.ipynb #da-decode
 def list_photos(
-    photos, # a folder, a list of paths, or a dict name -> `Image`
+    photos: str | Path | list | dict, # a folder, a list of paths, or a dict name -> `Image`
 ) -> list[tuple]: # pairs of a name and a path or `Image`, sorted by name
     "Photos by name. Raises what find_photos raises."
     if isinstance(photos, dict): return sorted(photos.items())
     if isinstance(photos, (str, Path)):
+        photos = os.path.expanduser(photos)
         return [(path.relative_to(photos).as_posix(), path) for path in find_photos(photos)]
     return sorted((str(path), Path(path)) for path in photos)
 
@@ -138,7 +139,7 @@ def _stack(crops: list) -> Tensor:
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
 def cut_crops(
-    store, # the photos
+    store: "PhotoStore", # the photos
     plan: np.ndarray, # `(n, 4)`, as draw_crops gives it
 ) -> Tensor: # `(n, 3, crop, crop)`, uint8, channels_last
     "The crops of a plan, cut out of the arrays in memory."
@@ -152,11 +153,11 @@ def cut_crops(
 class PhotoStore:
     "Photographs decoded once, as 8-bit arrays."
     def __init__(self,
-        photos, # a folder, a list of paths, or a dict name -> `Image`
+        photos: str | Path | list | dict, # a folder, a list of paths, or a dict name -> `Image`
         crop: int = 96, # side of the crops to come, HR pixels (Sec. 3.2); smaller photos are skipped
         strict: bool = False, # refuse to start if any photo can't be used
-        cache=None, # a folder for the decoded photos; None: in memory
-        lr_dir=None, # a folder of their LR versions, as for find_partners; None: LR is made from the crops
+        cache: str | Path | None = None, # a folder for the decoded photos; None: in memory
+        lr_dir: str | Path | None = None, # a folder of their LR versions, as for find_partners; None: crops are shrunk
         scale: int = 4, # between those and `photos`
     ):
         """Decode all of `photos`. Raises `ValueError` if none can be used, or with `strict` if any can't.
@@ -256,10 +257,11 @@ def _crops_of_rank(store: PhotoStore, batch: int, seed: int, step: int, rank: in
 
 # %% ../nbs/02_data.ipynb #da-celeba-code
 def celeba(
-    root, # the folder for `celeba/img_align_celeba`
+    root: str | Path, # the folder for `celeba/img_align_celeba`
 ) -> Path: # the folder of photos, for PhotoStore
     """CelebA's folder of aligned faces, downloaded by torchvision (1.4 GB) if it is absent.
     Raises `RuntimeError` if the download needs gdown and it is not installed."""
+    root = os.path.expanduser(root)
     folder = Path(root) / "celeba" / "img_align_celeba"
     if not folder.is_dir():
         from torchvision.datasets import CelebA
@@ -283,6 +285,7 @@ def _places(photo: Path, start: str) -> tuple:
 
 def _lr_places(lr_dir) -> Iterator[tuple]:
     "Each LR file, and the places where it is found: see `_places`."
+    lr_dir = os.path.expanduser(lr_dir)
     for file in find_photos(lr_dir):
         parts = file.parent.relative_to(lr_dir).parts
         yield file, [("same", *parts), *(parts[k:] for k in range(len(parts))), None]
@@ -298,7 +301,7 @@ def _only_one(matches: list, lr_dir) -> Path:
 # %% ../nbs/02_data.ipynb #da-partners-code
 def find_partners(
     photos: list, # paths of HR photos
-    lr_dir, # a folder of LR photos; its sub-folders are searched too
+    lr_dir: str | Path, # a folder of LR photos; its sub-folders are searched too
     scale: int = 4, # the factor between them
 ) -> dict: # HR path -> LR path, for photos that have one
     """For each photo its LR version: the file in `lr_dir` with the same path, or else with the same name anywhere;

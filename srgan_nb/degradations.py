@@ -6,6 +6,7 @@
 __all__ = ['CLEAN', 'blur', 'add_noise', 'jpeg', 'Degradation', 'draw_degradations', 'degrade_photos', 'DegradedStore']
 
 # %% ../nbs/16_photographs.ipynb #96cf6553
+from collections.abc import Sequence
 from io import BytesIO
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from .utils import photo_to_tensor, tensor_to_photo, to_8bit
 # %% ../nbs/16_photographs.ipynb #3d7ef504
 def blur(
     pictures: Tensor, # `(N, C, H, W)`, float
-    sigmas, # N standard deviations, pixels; 0: as it is
+    sigmas: Sequence[float], # N standard deviations, pixels; 0: as it is
 ) -> Tensor: # like `pictures`
     "Each picture through a Gaussian filter of its own."
     blurred = []
@@ -33,9 +34,9 @@ def blur(
 # %% ../nbs/16_photographs.ipynb #0960f6a3
 def add_noise(
     pictures: Tensor, # `(N, 3, H, W)` in [0, 1]
-    sigmas, # N standard deviations, levels of 255
-    grey, # N times: the same noise in all three channels?
-    rngs, # N NumPy generators
+    sigmas: Sequence[float], # N standard deviations, levels of 255
+    grey: Sequence[bool], # N times: the same noise in all three channels?
+    rngs: Sequence[np.random.Generator], # N NumPy generators
 ) -> Tensor: # like `pictures`, not clamped
     "Gaussian noise, for each picture of its own strength and kind."
     noisy = []
@@ -47,8 +48,8 @@ def add_noise(
 # %% ../nbs/16_photographs.ipynb #8ae1bc1d
 def jpeg(
     pictures: Tensor, # `(N, 3, H, W)` in [0, 1]
-    qualities, # N numbers from 1 to 100; 0: no JPEG
-    subsamplings, # N times `4:4:4` (colour as it is) or `4:2:0` (at half the resolution)
+    qualities: Sequence[int], # N numbers from 1 to 100; 0: no JPEG
+    subsamplings: Sequence[str], # N times `4:4:4` (colour as it is) or `4:2:0` (at half the resolution)
 ) -> Tensor: # like `pictures`, 8-bit levels
     "Each picture after a round trip through a JPEG file of its own quality."
     read = []
@@ -90,7 +91,7 @@ def draw_degradations(
 def degrade_photos(
     hr: Tensor, # `(N, 3, H, W)`, uint8, or float in [0, 1]; H and W multiples of `scale`
     degradations: list[Degradation], # N of them
-    rngs, # N NumPy generators, for the noise
+    rngs: Sequence[np.random.Generator], # N NumPy generators, for the noise
     scale: int = 4, # the down-sampling factor r
 ) -> Tensor: # LR `(N, 3, H/scale, W/scale)`, float32 in [0, 1], 8-bit levels
     "What a camera would have made of the photographs. Raises `ValueError` as `degrade` does."

@@ -68,7 +68,7 @@ def make_accelerator(
     device: str = "auto", # `auto`, `cpu`, `cuda` or `mps`
     precision: str = "auto", # `auto`, `fp32` or `bf16`
     track: str | None = None, # a tracker that Accelerate knows: `tensorboard`, `wandb`, ...
-    folder=None, # where a tracker may write
+    folder: str | Path | None = None, # where a tracker may write
 ) -> Accelerator:
     """An `Accelerator` with this device and precision, even if the process had another one before.
     Raises `ValueError` for an unknown tracker, or one that is not installed."""

@@ -6,6 +6,7 @@
 __all__ = ['pair_photos', 'score', 'evaluate_folder']
 
 # %% ../nbs/13_evaluation.ipynb #e-imports
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,12 +21,13 @@ from .utils import enlarge, open_photo, photo_to_tensor
 
 # %% ../nbs/13_evaluation.ipynb #e-pairs-code
 def pair_photos(
-    hr_dir, # a folder of originals
-    lr_dir=None, # a folder of LR photos with the same names, or the same names followed by x4
+    hr_dir: str | Path, # a folder of originals
+    lr_dir: str | Path | None = None, # a folder of LR photos with the same names, or the same names followed by x4
     scale: int = 4, # the factor between them
 ) -> Iterator[tuple]: # name, LR and HR, each `(1, 3, h, w)` in [0, 1]
     """Pairs to evaluate on; without `lr_dir`, LR is made by bicubic. HR is cropped to a multiple of `scale`.
     Raises `ValueError` if a partner is missing or doesn't fit."""
+    hr_dir = Path(os.path.expanduser(hr_dir))
     originals = find_photos(hr_dir)
     partners, names = _find_all_partners(originals, lr_dir, scale), _names(originals, hr_dir)
     return ((names[path], *_load_pair(path, partner, scale)) for path, partner in partners)
@@ -78,9 +80,9 @@ def score(
 
 # %% ../nbs/13_evaluation.ipynb #e-folder-code
 def evaluate_folder(
-    folder, # of originals (HR)
-    lr_dir=None, # of their LR versions; see pair_photos
-    weights="srgan", # anything load_generator takes, or `bicubic`
+    folder: str | Path, # of originals (HR)
+    lr_dir: str | Path | None = None, # of their LR versions; see pair_photos
+    weights: str | Path = "srgan", # anything load_generator takes, or `bicubic`
     perceptual: bool = False, # the perceptual distances as well
     device: str = "auto", # `auto`, `cpu`, `cuda` or `mps`
     on_result: Callable | None = None, # called with each picture's name and figures, or its name and `problem`
@@ -90,6 +92,7 @@ def evaluate_folder(
 ) -> dict: # `weights`, `ensemble`, `back_project`, `n`, `mean` (figures), `images` (name, figures), `failed` (names)
     """Score a folder of photos, in float32. Raises `ValueError` as `pair_photos` and `load_generator` do; with
     `on_result`, a picture that can't be scored does not stop the others."""
+    folder = Path(os.path.expanduser(folder))
     originals = find_photos(folder)
     mine = shard(originals, device) if shared else originals # before the upscaler: it settles which GPU is whose
     options = dict(ensemble=ensemble, back_project=back_project)

@@ -11,6 +11,7 @@ __all__ = ['export_onnx']
 # %% ../nbs/12_files.ipynb #f-imports2
 import copy
 import json
+import os
 from pathlib import Path
 
 import torch
@@ -33,7 +34,7 @@ class _InUnitRange(nn.Module):
 
 def export_onnx(
     generator: Generator, # the network
-    target, # the file to write
+    target: str | Path, # the file to write
 ) -> None:
     """Write an ONNX file: input `lr` `(n, 3, h, w)` and output `sr` `(n, 3, scale*h, scale*w)`, both float32 RGB in
     [0, 1], of any size. Raises `ImportError` without the extra `[onnx]`."""
@@ -46,5 +47,6 @@ def export_onnx(
     program.model.ir_version = 8 # the newest that onnxruntime 1.17 takes is 9
     about = dict(format="srgan_nb generator", architecture=json.dumps(generator.architecture), range="RGB [0, 1]")
     program.model.metadata_props.update(about)
-    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    target = Path(os.path.expanduser(target))
+    target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(target) as temporary: program.save(temporary)

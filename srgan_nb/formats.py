@@ -15,6 +15,7 @@ import warnings
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -63,7 +64,7 @@ def _head(path: Path) -> bytes:
     except OSError: return b""
 
 def unreadable(
-    path, # a file that Pillow doesn't know
+    path: str | Path, # a file that Pillow doesn't know
 ) -> str: # why, as the end of a sentence
     "Why a file can't be opened as a picture."
     head = _head(Path(path))
@@ -75,10 +76,10 @@ def unreadable(
 
 # %% ../nbs/12_files.ipynb #f-kinds-of-code
 def kind_of(
-    path, # a file
+    path: str | Path, # a file
 ) -> str | None: # `photo`, `clip`, or None for neither
     "What a file is, by its content; by its name if the content is unknown."
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     head, suffix = _head(path), path.suffix.lower()
     if head and (_is_picture(path) or any(begin.match(head) for begin in _UNREADABLE.values())): return "photo"
     if _CLIPS.match(head): return "clip"
@@ -88,12 +89,12 @@ def kind_of(
 
 # %% ../nbs/12_files.ipynb #f-kinds-folder-code
 def find_files(
-    folder, # a folder; its sub-folders are searched too
-    leave_out=None, # a folder in it that is not searched
+    folder: str | Path, # a folder; its sub-folders are searched too
+    leave_out: str | Path | None = None, # a folder in it that is not searched
 ) -> dict: # path -> `photo`, `clip` or None, sorted by path
     "All files in a folder, and what they are. Raises `FileNotFoundError` if the folder doesn't exist."
-    folder, kinds, visited = Path(folder), {}, set()
-    if leave_out: visited.add(Path(leave_out).resolve())
+    folder, kinds, visited = Path(os.path.expanduser(folder)), {}, set()
+    if leave_out: visited.add(Path(os.path.expanduser(leave_out)).resolve())
     if folder.is_file(): raise FileNotFoundError(f"{folder}: a file; give the folder of photos")
     if not folder.is_dir(): raise FileNotFoundError(f"{folder}: no such folder")
 
@@ -117,12 +118,12 @@ def _leads_on(path: Path, root: Path, visited: set) -> bool:
     return True
 
 def passed_over(
-    folder, # a folder
+    folder: str | Path, # a folder
     *wanted: str, # `photo`, `clip`
-    leave_out=None, # a folder in it that is not searched
+    leave_out: str | Path | None = None, # a folder in it that is not searched
 ) -> str | None: # a sentence, or None if nothing stays out
     "How many files of a folder are not wanted, and the names of the first ones."
-    folder, kinds = Path(folder), find_files(folder, leave_out)
+    folder, kinds = Path(os.path.expanduser(folder)), find_files(folder, leave_out)
     names = [path.relative_to(folder).as_posix() for path, kind in kinds.items() if kind not in wanted]
     if not names: return None
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
@@ -193,7 +194,7 @@ def list_pages(
     return numbers
 
 def has_pages(
-    path, # a file
+    path: str | Path, # a file
 ) -> bool:
     "Whether it is a document with several pages, and not a single picture or an animation."
     try:
@@ -201,7 +202,7 @@ def has_pages(
     except Exception: return False # a decoder may raise anything
 
 def name_other_pages(
-    source, # a path or a file object
+    source: str | Path | BinaryIO, # a path or a file object
     n: int, # its pages
 ) -> None:
     "Warn if there are more than one."
@@ -209,7 +210,7 @@ def name_other_pages(
     if n > 1: warn_not_kept(name, f"{n} pages; only the first is used")
 
 def warn_not_kept(
-    name, # of the file
+    name: str | Path, # of the file
     what: str, # the end of a sentence
 ) -> None:
     "Warn of something that is not in the result."

@@ -9,18 +9,20 @@ __all__ = ['BACK_REACH', 'FEATURE_PIXELS', 'RENDER_PIXELS', 'self_ensemble', 'ba
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
+from pathlib import Path
+from typing import Self, overload
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from .devices import pick_device, pick_precision, return_freed_memory
 from .fast_tail import use_fast_tail
 from .generator import Generator
 from .tiling import bands, halo, in_tiles, join_bands, render_halo, tile_shape
-from .utils import enlarge, open_photo, photo_to_8bit, progress, tensor_to_photo, to_unit
+from .utils import Picture, enlarge, open_photo, photo_to_8bit, progress, tensor_to_photo, to_unit
 from .weights import load_generator
 
 # %% ../nbs/11_inference.ipynb #i-ensemble-code
@@ -84,73 +86,121 @@ def _fill_under_alpha(photo: Image.Image, reach: int = 4) -> Image.Image:
             known = known | new
     return Image.fromarray(pixels, photo.mode)
 
+# %% ../nbs/11_inference.ipynb #i-array-code
+def _from_array(pixels: np.ndarray) -> Image.Image:
+    if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size:
+        return Image.fromarray(np.ascontiguousarray(pixels))
+    kind = f"{pixels.dtype} of shape {pixels.shape}"
+    raise ValueError(f"expected an array (H, W, 3) of uint8, RGB, got {kind}; Image.fromarray takes others")
+
 # %% ../nbs/11_inference.ipynb #i-helpers
 def _check_pictures(lr: Tensor) -> None:
+    if not isinstance(lr, Tensor):
+        raise ValueError(f"expected a tensor, got {type(lr).__name__}; call the upscaler itself with a picture")
     shape = tuple(lr.shape)
     if lr.ndim != 4 or shape[1] != 3 or not lr.numel():
         raise ValueError(f"expected RGB pictures (N, 3, H, W), got {shape}; a single one is x[None]")
-    if lr.dtype not in (torch.float32, torch.uint8):
-        raise ValueError(f"expected float32 or uint8, not {lr.dtype}")
+    if lr.dtype == torch.uint8: return
+    if not lr.is_floating_point(): raise ValueError(f"expected floats in [0, 1] or uint8, not {lr.dtype}")
+    low, high = (value.item() for value in lr.detach().float().aminmax())
+    half_a_level = 0.5 / 255
+    if -half_a_level <= low and high <= 1 + half_a_level: return
+    raise ValueError(f"expected numbers in [0, 1], got {low:.4g} to {high:.4g}; divide levels by 255, or clamp")
 
 def _place(lr: Tensor, device: torch.device) -> Tensor:
-    "On the device, as floats in [0, 1]."
+    "On the device, as float32 in [0, 1]."
     lr = lr.to(device, memory_format=torch.channels_last)
     if lr.dtype == torch.uint8: return lr.float() / 255
-    return lr
+    return lr.float()
 
 def _finish_tile(lr: Tensor, sr: Tensor) -> Tensor:
-    "Within [0, 1], or in 8 bits if `lr` is."
+    "Within [0, 1], or in 8 bits if `lr` is; of the type of `lr`, and on its device."
     sr = sr.clamp_(0, 1)
-    if lr.dtype == torch.uint8: return sr.mul_(255).round_().byte()
-    return sr
+    if lr.dtype == torch.uint8: sr = sr.mul_(255).round_()
+    return sr.to(lr.dtype).to(lr.device)
 
 def _no_memory(lr: Tensor, device: torch.device) -> ValueError:
     height, width = lr.shape[-2:]
     return ValueError(f"{device} has no memory for a tile of {width} x {height} pixels; give a smaller --tile")
 
-def _ready_parts(generator: Generator, device: torch.device, compile: bool) -> list:
-    "The parts that a tile goes through, on the device."
-    placed = generator.eval().to(device, memory_format=torch.channels_last)
-    network = use_fast_tail(placed)
-    parts = [network.head, network.trunk, network.render]
-    if compile: return [torch.compile(part, dynamic=True) for part in parts]
-    return parts
+# %% ../nbs/11_inference.ipynb #i-parts-code
+def _check_forward(generator: nn.Module) -> None:
+    "Raises `ValueError` if `forward` does more than the network's parts do."
+    for network in generator.modules():
+        if not isinstance(network, Generator): continue
+        plain = type(network).forward is Generator.forward and type(network).features is Generator.features
+        if not plain or "forward" in vars(network):
+            advice = "define `head`, `trunk` or `render` instead"
+            raise ValueError(f"{type(network).__name__} has a `forward` of its own, which tiles pass by; {advice}")
+    for network in {generator, *(each for each in generator.modules() if isinstance(each, Generator))}:
+        if network._forward_hooks or network._forward_pre_hooks:
+            raise ValueError("the network has hooks on `forward`, which tiles pass by; put them on layers inside it")
+
+def _place_on(device: str | torch.device) -> torch.device:
+    "The device of this name, such as `auto` or `cuda:1`. Raises `ValueError` if this machine doesn't have it."
+    kind, _, number = str(device).partition(":")
+    chosen = pick_device(kind)
+    if not number: return chosen
+    n = torch.cuda.device_count() if kind == "cuda" else 1
+    if number in map(str, range(n)): return torch.device(kind, int(number))
+    raise ValueError(f"device {str(device)!r}: this machine has {n} of its kind, numbered from 0")
+
+_PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 # %% ../nbs/11_inference.ipynb #i-network-code
 class _Network:
-    "A generator on its device: one tile in, one finished tile out."
-    def _place_network(self, generator: Generator, device: str, precision: str, compile: bool) -> None:
-        self.device = pick_device(device)
-        self.dtype = pick_precision(precision, self.device)
-        self.scale = generator.scale
-        self.halo, self.render_halo = halo(generator), render_halo(generator)
-        if self.back_project: self.halo += BACK_REACH
-        self.head, self.trunk, self.render = _ready_parts(generator, self.device, compile)
+    "A generator on its device: tiles of one shape in, finished tiles out."
+    generator: Generator
+    ensemble: bool
+    back_project: bool
+    device: torch.device
+    dtype: torch.dtype
 
-    @torch.inference_mode()
-    def _enhance_tile(self, lr: Tensor, render_pixels: int) -> Tensor:
-        "One finished tile on the CPU, with self-ensemble and back-projection if they are on."
-        network = partial(self._forward_tile, render_pixels=render_pixels)
+    def _place_network(self, device: str | torch.device, precision: str | torch.dtype, compile: bool) -> None:
+        self.device = _place_on(device)
+        self.dtype = pick_precision(_PRECISIONS.get(precision, precision), self.device)
+        self.scale = self.generator.scale
+        self.halo, self.render_halo = halo(self.generator), render_halo(self.generator)
+        if self.back_project: self.halo += BACK_REACH
+        self.generator.eval().to(self.device, memory_format=torch.channels_last)
+        self._prepare()
+        parts = self.generator.head, self.generator.trunk, self.generator.render
+        self._compiled = [torch.compile(part, dynamic=True) for part in parts] if compile else None
+
+    def _prepare(self) -> None:
+        _check_forward(self.generator)
+        use_fast_tail(self.generator) # or, if it has hooks by now, the plain one
+
+    @torch.no_grad()
+    def _enhance_tiles(self, lr: Tensor, render_pixels: int) -> Tensor:
+        "Finished tiles on the device of `lr`, with self-ensemble and back-projection if they are on."
+        network = partial(self._forward_tiles, render_pixels=render_pixels)
         if self.ensemble: network = partial(self_ensemble, network)
         if self.back_project: network = partial(self._back_projected, network)
         try: sr = network(lr)
         except torch.OutOfMemoryError: raise _no_memory(lr, self.device) from None
-        return _finish_tile(lr, sr).cpu()
+        except RuntimeError as error:
+            if not (self._compiled and isinstance(error, torch._dynamo.exc.TorchDynamoException)): raise
+            reason = str(error).partition("\n")[0]
+            raise ValueError(f"the network can't be compiled here: {reason}; leave out --compile") from None
+        return _finish_tile(lr, sr)
 
-    def _forward_tile(self, lr: Tensor, render_pixels: int) -> Tensor:
+    def _forward_tiles(self, lr: Tensor, render_pixels: int) -> Tensor:
         "One forward pass, with `render` in strips; returns float32, not clamped, so edges may overshoot [0, 1]."
         n, _, height, width = lr.shape
+        head, trunk, render = self._compiled or (self.generator.head, self.generator.trunk, self.generator.render)
         large = self.device.type == "cpu" and n * height * width > FEATURE_PIXELS // 2
-        if large: return_freed_memory() # of the tile before
-        lr = _place(lr, self.device)
-        first = self.head(lr).to(self.dtype) # in float32: in bfloat16 all levels above 127 would be rounded up
+        if large: return_freed_memory() # of the tiles before
+        with torch.autocast(self.device.type, enabled=False): # in bfloat16 all levels above 127 would be rounded up
+            first = head(_place(lr, self.device)).to(self.dtype)
         reduced = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype, enabled=reduced):
-            maps = self.trunk(first)
+            maps = trunk(first)
             if large: return_freed_memory()
-            rows = max(render_pixels // (n * width), 1)
-            def render(x): return to_unit(self.render(x).float())
-            return in_tiles(render, maps, self.scale, (rows, width), self.render_halo)
+            rows = max(render_pixels // width, 1)
+            together = max(render_pixels // (width * min(rows, height)), 1)
+            def to_picture(x): return to_unit(render(x).float())
+            return in_tiles(to_picture, maps, self.scale, (rows, width), self.render_halo, together)
 
     def _back_projected(self, network: Callable, lr: Tensor) -> Tensor:
         device = "cpu" if self.device.type == "mps" else self.device # Apple's GPUs can't shrink by bicubic
@@ -161,63 +211,98 @@ class _Network:
 # %% ../nbs/11_inference.ipynb #i-tiles-code
 class _InTiles(_Network):
     "The same for tensors of any size: cut into tiles, put together in bands."
+    tile: int | None
+
     def upscale(self,
-        lr: Tensor, # `(N, 3, H, W)`, RGB, float in [0, 1] or uint8
-    ) -> Tensor: # `(N, 3, scale*H, scale*W)` on the CPU, float32 in [0, 1], or uint8
-        "Super-resolve tensors. Raises what `bands` raises."
+        lr: Tensor, # `(N, 3, H, W)`, RGB, floats in [0, 1] or uint8
+    ) -> Tensor: # `(N, 3, scale*H, scale*W)`, in [0, 1] or uint8; of the type of `lr`, and on its device
+        "Super-resolve tensors, without a gradient. Raises what `bands` raises."
         return join_bands(self.bands(lr))
 
     def bands(self,
-        lr: Tensor, # `(N, 3, H, W)`, RGB, float in [0, 1] or uint8
-    ) -> Iterator[Tensor]: # `(N, 3, scale*h, scale*W)` on the CPU, float32 in [0, 1], or uint8
+        lr: Tensor, # `(N, 3, H, W)`, RGB, floats in [0, 1] or uint8
+    ) -> Iterator[Tensor]: # `(N, 3, scale*h, scale*W)`, in [0, 1] or uint8; of the type of `lr`, and on its device
         """Super-resolve tensors band by band, from top to bottom, in as few tiles as memory allows. Raises `ValueError`
-        for tensors of another kind, and if a GPU's memory can't hold a tile."""
+        for tensors of another kind, for a network whose `forward` was changed, and if a GPU's memory can't hold a
+        tile."""
         _check_pictures(lr)
+        self._prepare()
         pixels, render_pixels = _budget(self.device, self.scale) # once per picture
-        network = partial(self._enhance_tile, render_pixels=render_pixels)
+        network = partial(self._enhance_tiles, render_pixels=render_pixels)
         if self.tile: tile, together = (self.tile, self.tile), 1
         else: tile, together = self._fitting(lr, pixels)
-        return bands(network, lr, self.scale, tile, self.halo, together)
+        return bands(network, lr.detach(), self.scale, tile, self.halo, together)
 
-    def _fitting(self, lr: Tensor, pixels: int) -> tuple:
+    def _fitting(self, lr: Tensor, pixels: int) -> tuple[tuple[int, int], int]:
         "A tile's height and width, and how many tiles fit at once."
-        n, _, height, width = lr.shape
-        tile = tile_shape(height, width, pixels // n, self.halo)
+        height, width = lr.shape[-2:]
+        tile = tile_shape(height, width, pixels, self.halo)
         outer_height = min(tile[0] + 2 * self.halo, height)
         outer_width = min(tile[1] + 2 * self.halo, width)
-        together = pixels // (n * outer_height * outer_width)
-        return tile, max(together, 1)
+        return tile, max(pixels // (outer_height * outer_width), 1)
 
 # %% ../nbs/11_inference.ipynb #i-class-code
 class Upscaler(_InTiles):
     "A generator ready for pictures: placed, in eval mode, tiled if the picture is large."
     def __init__(self,
         generator: Generator, # the network itself, not a copy: put into eval mode, and moved to `device`
-        device: str = "auto", # `auto`, `cpu`, `cuda` or `mps`
-        precision: str = "auto", # `auto`, `fp32` or `bf16`
+        device: str | torch.device = "auto", # `auto`, `cpu`, `cuda` or `mps`, also with a number as in `cuda:1`
+        precision: str | torch.dtype = "auto", # `auto`, `fp32` (`torch.float32`) or `bf16` (`torch.bfloat16`)
         tile: int | None = None, # side of a tile, LR pixels, without its halo; one at a time; None: what memory allows
         compile: bool = False, # compile the network: slow at first, faster after
         ensemble: bool = False, # the mean of eight orientations (`self_ensemble`): eight times the work
         back_project: bool = False, # bring the shrunk result closer to the picture (`back_project`)
-    ):
-        "Raises `ValueError` for a device or precision that does not exist, or a tile below 1."
+    ) -> None:
+        """Raises `ValueError` for a device or precision that does not exist, a tile below 1, or a network whose
+        `forward` was changed."""
         if tile is not None and tile < 1: raise ValueError(f"a tile of {tile} pixels: give at least 1")
+        self.generator = getattr(generator, "_orig_mod", generator) # torch.compile wraps it
         self.tile, self.ensemble, self.back_project = tile, ensemble, back_project
-        self._place_network(generator, device, precision, compile)
+        self.precision, self.compile = precision, compile
+        self._place_network(device, precision, compile)
 
     @classmethod
     def from_pretrained(cls,
-        name, # a bundled name (`photo`, `srgan`, `srresnet`), a file, a run folder, a saved folder or a hub id
-        **options, # `device`, `precision`, `tile`, `compile`, `ensemble`, `back_project`: as in Upscaler
-    ) -> "Upscaler":
-        "An upscaler with the weights called `name`; see `load_generator`."
-        generator = load_generator(name)
-        return cls(generator, **options)
+        name: str | Path, # a bundled name (`photo`, `srgan`, `srresnet`), a file, a run, a saved folder or a hub id
+        device: str | torch.device = "auto", # this and the next five: as in Upscaler
+        precision: str | torch.dtype = "auto", # number type
+        tile: int | None = None, # side of a tile
+        compile: bool = False, # compile the network
+        ensemble: bool = False, # self-ensemble
+        back_project: bool = False, # back-projection
+        revision: str | None = None, # of a hub id: branch, tag or commit
+        token: str | bool | None = None, # for a private hub id; None: the one you are logged in with
+    ) -> Self:
+        "An upscaler with the weights called `name`. Raises what `load_generator` and the class raise."
+        generator = load_generator(name, revision=revision, token=token)
+        return cls(generator, device, precision, tile, compile, ensemble, back_project)
 
+    def to(self,
+        *wanted: str | torch.device | torch.dtype, # a device, a precision, or both
+    ) -> Self: # itself
+        "Move the network, or change its precision. Raises `ValueError` as the class does."
+        device, precision = self.device, self.precision
+        for each in wanted:
+            if isinstance(each, torch.dtype) or each in _PRECISIONS.values(): precision = each
+            else: device = each
+        self.precision = precision
+        self._place_network(device, precision, self.compile)
+        return self
+
+    def __repr__(self) -> str:
+        sizes = f"n_blocks={self.generator.n_blocks}, channels={self.generator.channels}, scale={self.scale}"
+        return f"{type(self).__name__}(Generator({sizes}), device='{self.device}', precision={self.dtype})"
+
+    @overload
+    def __call__(self, photo: np.ndarray) -> np.ndarray: ...
+    @overload
+    def __call__(self, photo: Picture) -> Image.Image: ...
     def __call__(self,
-        photo, # an `Image` of any mode, or a path
-    ) -> Image.Image: # `scale` times as wide and high; mode L, LA, RGB or RGBA, as the photo's
-        "Super-resolve a picture. Grey stays grey, transparency is enlarged by bicubic. Raises as `open_photo` does."
+        photo: Picture | np.ndarray, # an `Image` of any mode, a path or file; or an array `(H, W, 3)`, uint8, RGB
+    ) -> Image.Image | np.ndarray: # `scale` times as wide and high; mode L, LA, RGB or RGBA, as given; or an array
+        """Super-resolve a picture. Grey stays grey, transparency is enlarged by bicubic. Raises as `open_photo` does,
+        and `ValueError` for another kind of array."""
+        if isinstance(photo, np.ndarray): return np.asarray(self(_from_array(photo)))
         photo = open_photo(photo)
         size = photo.width * self.scale, photo.height * self.scale
         sr = Image.new(photo.mode.removesuffix("A"), size)

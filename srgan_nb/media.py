@@ -6,6 +6,7 @@
 __all__ = ['VIDEO_SUFFIXES', 'check_paths', 'refuse_existing', 'upscale_file', 'upscale_video']
 
 # %% ../nbs/12_files.ipynb #f-imports1
+import os
 import re
 import struct
 import subprocess
@@ -133,8 +134,8 @@ def _save_pages(upscaler: Upscaler, photos: Iterator, target: Path, form: str, o
 
 # %% ../nbs/12_files.ipynb #f-upscale-code
 def upscale_file(
-    source, # a picture file
-    target, # the file to write; its suffix decides the format; its folder is created if needed
+    source: str | Path, # a picture file
+    target: str | Path, # the file to write; its suffix decides the format; its folder is created if needed
     upscaler: Upscaler, # the network
     overwrite: bool = False, # replace `target` if it exists
     quality: int = QUALITY, # of JPEG, WebP and AVIF, 1 to 100
@@ -142,7 +143,7 @@ def upscale_file(
 ) -> None:
     """Super-resolve one file into another, which is whole or absent. Raises `FileExistsError`, `ValueError` if the
     format can't hold the picture, and whatever `open_photo` raises. Warns of what the format can't hold."""
-    source, target = Path(source), Path(target)
+    source, target = (Path(os.path.expanduser(path)) for path in (source, target))
     form = _format_of(target)
     check_paths(source, target, overwrite)
     photos = _checked_pages(source, target, form, upscaler.scale)
@@ -176,8 +177,8 @@ def _big(photo: Image.Image, form: str, scale: int) -> dict:
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi"}
 
 def upscale_video(
-    source, # a clip that ffmpeg reads
-    target, # the file to write; its suffix, one of VIDEO_SUFFIXES, decides the format; its folder is created if needed
+    source: str | Path, # a clip that ffmpeg reads
+    target: str | Path, # the file to write, in a format of VIDEO_SUFFIXES; its folder is created if needed
     upscaler: Upscaler, # the network
     overwrite: bool = False, # replace `target` if it exists
     quality: int = QUALITY, # 1 to 100; H.264's `crf` is 17 at 95, and falls by 1 with 2 more
@@ -186,7 +187,7 @@ def upscale_video(
     """Super-resolve a clip frame by frame, with its sound, into a file that is whole or absent. Raises
     `FileExistsError`, `ValueError` if the source is not a clip, `OSError` if the clip can't be written completely,
     `ImportError` without the extra `[video]`."""
-    source, target = Path(source), Path(target)
+    source, target = (Path(os.path.expanduser(path)) for path in (source, target))
     if target.suffix.lower() not in VIDEO_SUFFIXES:
         suffixes = ", ".join(sorted(VIDEO_SUFFIXES))
         raise ValueError(f"{target}: no clip has the suffix {target.suffix!r}; use {suffixes}")

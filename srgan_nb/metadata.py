@@ -41,7 +41,7 @@ def fitting_profile(
 def about(
     photo: Image.Image, # the source
     form: str, # the format to be written
-    source, # its path, for warnings
+    source: str | Path, # its path, for warnings
     metadata: bool, # whether EXIF, XMP and resolution go along
 ) -> dict: # `profile`, `exif`, `xmp`, `dpi`: those there are
     "What is written besides the pixels."
@@ -128,7 +128,7 @@ def _head_chunks(file) -> list: # name, contents
         file.read(4)
 
 def source_chunks(
-    source, # a file
+    source: str | Path, # a file
     form: str, # the format to be written
     kept: dict, # as by `about`
     metadata: bool, # its texts, too

@@ -12,6 +12,7 @@ __all__ = ['expand_paths', 'photos_in', 'output_paths', 'is_clip', 'find_targets
 import os
 import sys
 import unicodedata
+from collections.abc import Iterable
 from glob import glob
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def expand_paths(
     "The files and folders that `given` names, in its order. Raises `ValueError` if nothing matches a pattern."
     paths = []
     for name in map(str, given):
-        path = Path(name)
+        path = Path(os.path.expanduser(name))
         if name == "-":
             path = spool / "stdin"
             path.write_bytes(sys.stdin.buffer.read())
@@ -76,7 +77,7 @@ def photos_in(
 
 # %% ../nbs/14_cli.ipynb #c98c29ad
 def output_paths(
-    photos, # paths of photos or clips; or with their places among the results, as by `photos_in`
+    photos: Iterable | dict, # paths of photos or clips; or with their places among the results, as by `photos_in`
     out: str, # a file, or a folder: one that exists, or a name that ends in /
     format: str = "png", # of photos that go to a folder; documents with several pages become TIFF
 ) -> list[Path]: # where each result goes; a clip as NAME.mp4

@@ -32,7 +32,7 @@ _DECODING = 2 # raised when `open_photo` reads a file differently than before: t
 
 def open_cache(
     photos: list, # pairs of a name and a path, as `list_photos` gives them
-    folder, # for the decoded pixels; made if need be
+    folder: str | Path, # for the decoded pixels; made if need be
 ) -> Iterator[tuple]: # as `decode_photos`: name, pixels (now mapped from disk), and why there are none
     "Photos decoded into one file, which is made if it is missing."
     folder = Path(folder).expanduser()
@@ -89,11 +89,11 @@ def _fit_in_memory(paths: list, share: float = 0.5) -> bool:
     return True
 
 def open_store(
-    photos, # a folder, a list of paths, or a dict name -> `Image`
+    photos: str | Path | list | dict, # a folder, a list of paths, or a dict name -> `Image`
     crop: int, # side of the crops to come, HR pixels
     strict: bool = False, # refuse to start if any photo can't be used
-    cache=None, # a folder for the decoded photos; None: in memory if they fit, else in CACHE
-    lr_dir=None, # a folder of their LR versions, as for PhotoStore
+    cache: str | Path | None = None, # a folder for the decoded photos; None: in memory if they fit, else in CACHE
+    lr_dir: str | Path | None = None, # a folder of their LR versions, as for PhotoStore
     scale: int = 4, # between those and `photos`
 ) -> PhotoStore:
     "A `PhotoStore` in memory, or on disk if memory is too small for it. Raises what PhotoStore raises."
@@ -106,7 +106,7 @@ def open_store(
 # %% ../nbs/09_speed.ipynb #sp-ondevice-code
 def move_to_device(
     store: PhotoStore, # the photos
-    device, # which cuts the crops from now on
+    device: torch.device, # which cuts the crops from now on
 ) -> bool: # False if a GPU has no room: then nothing changes
     "Put all photos into one tensor on `device`, if a quarter of its free memory holds them."
     device, areas = torch.device(device), store.sizes.prod(1).tolist()

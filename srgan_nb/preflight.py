@@ -48,7 +48,7 @@ def check_request(
     config: Config | None, # what is asked for
     stage: str, # `srresnet`, `srgan` or `both`
     seed: int, # of the run
-    data, # as for train
+    data: str | Path | dict | PhotoStore, # as for train
     folder: Path, # the run's
 ) -> None:
     "Raises `ValueError` for a request that cannot be met, before anything is decoded."
@@ -132,7 +132,7 @@ def check_shares(
 def load_vgg(
     config: Config, # its content and phi
     stages: tuple, # those that will be run
-    weights, # a file; None: torchvision downloads
+    weights: str | Path | None, # a file; None: torchvision downloads
     accelerator: Accelerator, # device and precision
 ) -> VGGFeatures | None: # None if no stage needs it
     "VGG if a stage needs it, in the accelerator's precision. Raises `ValueError` if its weights can't be had."

@@ -15,6 +15,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator  # slow, and rarely needed
 
 # %% ../nbs/10_runs.ipynb #r-stop-code
 @contextmanager
@@ -37,7 +41,7 @@ def _stop_signals() -> list:
 
 # %% ../nbs/10_runs.ipynb #r-share-code
 def any_process(
-    accelerator, # connects the processes
+    accelerator: "Accelerator", # connects the processes
     asked: bool, # this process's answer
 ) -> bool: # the same in all processes, which must all call this
     "Whether any of the processes says yes."

@@ -138,7 +138,7 @@ def _sample_path(run: Run, state: TrainState) -> Path:
 
 # %% ../nbs/10_runs.ipynb #r-metrics
 def read_metrics(
-    run, # a run folder
+    run: str | Path, # a run folder
 ) -> list[dict]: # one dict per logged step
     "The lines of metrics.jsonl. Lines that a full disk or a crash has damaged are left out."
     path = Path(run) / "metrics.jsonl"
@@ -199,7 +199,7 @@ def begin_folder(
 
 # %% ../nbs/10_runs.ipynb #r-record-readcode
 def read_record(
-    run, # a run folder
+    run: str | Path, # a run folder
 ) -> dict | None: # None if there is no run
     "train.json: how a run was begun, or last resumed. Raises `ValueError` if it is damaged."
     path = Path(run) / "train.json"
@@ -211,7 +211,7 @@ def read_record(
         raise ValueError(f"{path}: damaged ({error}); {advice}") from None
 
 def is_finished(
-    run, # a run folder
+    run: str | Path, # a run folder
 ) -> bool: # False if the run was stopped on the way
     "Whether the last stage that was asked for has all its steps."
     record, newest = read_record(run), list_checkpoints(run)
@@ -226,7 +226,7 @@ def is_finished(
 # %% ../nbs/10_runs.ipynb #r-lock-code
 @contextmanager
 def lock_run(
-    run, # a run folder; it must exist
+    run: str | Path, # a run folder; it must exist
 ) -> Iterator[None]:
     "Hold a run folder for this process alone. Raises `ValueError` if another process holds it."
     lock = FileLock(Path(run) / ".lock")
@@ -261,14 +261,14 @@ def newest_state(
         raise ValueError(f"{run.folder}: none of its checkpoints can be read; {advice}")
 
 def latest_checkpoint_hint(
-    run, # a run folder
+    run: str | Path, # a run folder
 ) -> str: # empty if there is no checkpoint
     "For messages: which checkpoint was written last."
     return "".join(f"{path} was written before; " for path in list_checkpoints(run)[:1])
 
 # %% ../nbs/10_runs.ipynb #r-curves-code
 def plot_metrics(
-    run, # a run folder
+    run: str | Path, # a run folder
 ): # the matplotlib `Figure`
     """The curves of a run: the content term (both stages); for the adversarial stage the two losses, D's probabilities
     and the colour shift. Raises `ValueError` if there is nothing to draw."""

@@ -115,7 +115,7 @@ def _judge_together(d: nn.Module, hr: Tensor, sr: Tensor) -> tuple[Tensor, Tenso
 # %% ../nbs/07_training.ipynb #t-steps-code
 def update(
     network: nn.Module, # whose parameters are updated
-    opt, # its optimiser
+    opt: torch.optim.Optimizer, # its optimiser
     loss_fn: Callable, # of the batch: the loss, and a dict of scalars to report
     *batch: Tensor, # `(N, ...)` each
 ) -> dict: # what `loss_fn` reports
@@ -128,7 +128,7 @@ def update(
 
 def srresnet_step(
     g: nn.Module, # the generator, in train mode
-    g_opt, # its optimiser
+    g_opt: torch.optim.Optimizer, # its optimiser
     lr: Tensor, # `(N, 3, H, W)` in [0, 1]
     hr: Tensor, # `(N, 3, scale*H, scale*W)` in [-1, 1]
     update: Callable = update, # makes the update
@@ -142,7 +142,7 @@ def srresnet_step(
 def discriminator_step(
     g: nn.Module, # the generator, which only draws
     d: nn.Module, # the discriminator, in train mode
-    d_opt, # D's optimiser
+    d_opt: torch.optim.Optimizer, # D's optimiser
     lr: Tensor, # `(N, 3, H, W)` in [0, 1]
     hr: Tensor, # `(N, 3, scale*H, scale*W)` in [-1, 1]
     gan: GanLoss, # the losses
@@ -158,8 +158,8 @@ def discriminator_step(
 def srgan_step(
     g: nn.Module, # the generator, in train mode
     d: nn.Module, # the discriminator, in train mode
-    g_opt, # G's optimiser
-    d_opt, # D's optimiser
+    g_opt: torch.optim.Optimizer, # G's optimiser
+    d_opt: torch.optim.Optimizer, # D's optimiser
     lr: Tensor, # `(N, 3, H, W)` in [0, 1]
     hr: Tensor, # `(N, 3, scale*H, scale*W)` in [-1, 1]
     gan: GanLoss, # the losses

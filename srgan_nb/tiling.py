@@ -61,12 +61,12 @@ def bands(
     scale: int, # of the network
     tile: tuple, # height and width of the inner boxes, LR pixels
     margin: int, # how much more a tile sees on each side, LR pixels; exact from `halo` on
-    together: int = 1, # tiles of equal shape that go through the network at once
+    together: int = 1, # how many tiles of equal shape, of one picture or several, go through the network at once
 ) -> Iterator[Tensor]: # `(N, 3, scale*h, scale*W)` for each row of tiles, on the device of the network's answers
     "Run `network` tile by tile and keep the inner box of each answer; yields the result in bands from top to bottom."
     height, width = lr.shape[-2:]
     if height <= tile[0] and width <= tile[1]: # a single tile: nothing to cut or to copy
-        yield network(lr)
+        yield _in_batches(network, lr, together)
         return
     boxes = tiles(height, width, tile, margin)
     for _, row in groupby(boxes, lambda pair: pair[0][0]):
@@ -89,11 +89,17 @@ def _answers(network: Callable, lr: Tensor, row: Iterator, together: int) -> Ite
     for _, same_width in groupby(row, outer_width):
         left_over = list(same_width)
         while left_over:
-            group, left_over = left_over[:together], left_over[together:]
+            n = max(together // len(lr), 1)
+            group, left_over = left_over[:n], left_over[n:]
             parts = [lr[..., top:bottom, left:right] for _, (top, bottom, left, right) in group]
-            answers = network(torch.cat(parts))
+            answers = _in_batches(network, torch.cat(parts), together)
             for (inner, outer), answer in zip(group, answers.split(len(lr))):
                 yield inner, outer, answer
+
+def _in_batches(network: Callable, lr: Tensor, size: int) -> Tensor:
+    "The network's answers to at most `size` of the tiles at once."
+    if len(lr) <= size: return network(lr)
+    return torch.cat([network(part) for part in lr.split(size)])
 
 # %% ../nbs/11_inference.ipynb #6c9c1ecc
 def join_bands(
@@ -109,7 +115,7 @@ def in_tiles(
     scale: int, # of the network
     tile: tuple, # height and width of the inner boxes, LR pixels
     margin: int, # how much more a tile sees on each side, LR pixels
-    together: int = 1, # tiles at once
+    together: int = 1, # as in `bands`
 ) -> Tensor: # `(N, 3, scale*H, scale*W)`
     "Run `network` tile by tile; returns one tensor."
     results = bands(network, lr, scale, tile, margin, together)

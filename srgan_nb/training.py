@@ -45,7 +45,15 @@ from srgan_nb.run_folder import (
     save_run,
     warn,
 )
-from .steps import discriminator_step, gan_loss, generator_turn, srgan_step, srresnet_step, update_ema
+from srgan_nb.steps import (
+    GanLoss,
+    discriminator_step,
+    gan_loss,
+    generator_turn,
+    srgan_step,
+    srresnet_step,
+    update_ema,
+)
 from .utils import progress
 
 # %% ../nbs/10_runs.ipynb #r-update-code
@@ -63,7 +71,7 @@ def robust_update(
     clip: float, # the gradient is scaled down to this norm if it is longer; 0: never
     slices: int, # how many parts the batch is cut into
     network: nn.Module, # whose parameters are updated
-    opt, # its optimiser; a fused one decides on the device whether to move
+    opt: torch.optim.Optimizer, # its optimiser; a fused one decides on the device whether to move
     loss_fn: Callable, # of the batch: the loss, and a dict of scalars to report, the loss first
     *batch: Tensor, # `(N, ...)` each
 ) -> dict: # means over the slices of what `loss_fn` reports, and `d_finite` or `g_finite`: was the gradient?
@@ -94,11 +102,11 @@ def _mean_report(reports: list, finite: Tensor) -> dict:
 def sliced_srgan_step(
     g: nn.Module, # the generator
     d: nn.Module, # the discriminator
-    g_opt, # G's optimiser
-    d_opt, # D's
+    g_opt: torch.optim.Optimizer, # G's optimiser
+    d_opt: torch.optim.Optimizer, # D's
     lr: Tensor, # `(N, 3, H, W)` in [0, 1]
     hr: Tensor, # `(N, 3, scale*H, scale*W)` in [-1, 1]
-    gan, # the losses, as `gan_loss` gives them
+    gan: GanLoss, # the losses, as `gan_loss` gives them
     update: Callable, # cuts the batch into slices
     judge: nn.Module, # D as G's turn calls it
 ) -> dict: # as srgan_step
@@ -324,19 +332,19 @@ def _check_reached(run: Run, state: TrainState | None, stages: tuple) -> None:
 # %% ../nbs/10_runs.ipynb #r-train-code
 def train(
     config: Config | None, # a preset or your own; None with `resume`: as it was last started
-    data, # a folder of photos, a dict name -> `Image`, or a PhotoStore
-    out, # the run folder, made if need be
+    data: str | Path | dict | PhotoStore, # a folder of photos, a dict name -> `Image`, or a PhotoStore
+    out: str | Path, # the run folder, made if need be
     stage: str | None = None, # `srresnet`, `srgan` or `both`; None: both, or what a resumed run was last asked for
-    init=None, # weights to start from: anything load_generator takes; not read if a checkpoint is resumed
-    vgg=None, # a VGG19 weights file; None: torchvision downloads, or what a resumed run was last given
+    init: str | Path | None = None, # weights to start from, as for load_generator; not read if a checkpoint is resumed
+    vgg: str | Path | None = None, # a VGG19 weights file; None: torchvision downloads, or what a resumed run had last
     resume: bool = False, # continue the run in `out`
     seed: int = 0, # of crops and initial weights; a resumed run keeps its own
     device: str = "auto", # `auto`, `cpu`, `cuda` or `mps`
     precision: str | None = None, # `auto`, `fp32` or `bf16`; None: auto, or what a resumed run was last asked for
     compile: bool = False, # compile the generator: slow to start, faster after
     strict: bool = False, # refuse to start if any photo can't be used
-    cache=None, # a folder for the decoded photos, as for open_store
-    lr_dir=None, # a folder of the photos' LR versions, as for PhotoStore; None: LR is made
+    cache: str | Path | None = None, # a folder for the decoded photos, as for open_store
+    lr_dir: str | Path | None = None, # a folder of the photos' LR versions, as for PhotoStore; None: LR is made
     track: str | None = None, # send the metrics to `tensorboard`, or another tracker Accelerate knows, as well
     on_save: Callable | None = None, # called after each save with the run folder, the stage and the step
 ) -> Path: # the run folder: checkpoints, metrics.jsonl, samples/, train.json, generator.safetensors

@@ -124,13 +124,13 @@ def test_tiles_change_nothing(size, tile):
 
 def test_tiles_of_a_given_size_run_one_at_a_time(monkeypatch):
     "If you ask for small tiles, you want to save memory, so they are not put together into batches."
-    batch_sizes, forward = [], Upscaler._forward_tile
+    batch_sizes, forward = [], Upscaler._forward_tiles
 
     def counted(self, lr, render_pixels):
         batch_sizes.append(len(lr))
         return forward(self, lr, render_pixels)
 
-    monkeypatch.setattr(Upscaler, "_forward_tile", counted)
+    monkeypatch.setattr(Upscaler, "_forward_tiles", counted)
     generator = Generator(1, 4)
     for tile in (16, 32):
         Upscaler(generator, **CPU_FP32, tile=tile).upscale(torch.rand(1, 3, 100, 90))

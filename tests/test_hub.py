@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from huggingface_hub.errors import LocalEntryNotFoundError
 
-from srgan_nb import Discriminator, Generator
+from srgan_nb import Discriminator, Generator, Upscaler
 from srgan_nb.weights import load_generator
 
 
@@ -73,3 +74,26 @@ def test_weights_that_cannot_be_downloaded_are_named(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(OSError, match="owner/nothing: can be neither read"):
         load_generator("owner/nothing")
+
+
+def test_a_hub_id_gets_its_revision_and_token_and_never_a_pickle(monkeypatch, tmp_path):
+    saved, asked = tmp_path / "saved", []
+    Generator(1, 4).save_pretrained(saved)
+
+    def download(repo_id, filename, **options):
+        asked.append((repo_id, filename, options["revision"], options["token"]))
+        if not (saved / filename).exists():
+            raise LocalEntryNotFoundError(f"no {filename} there")
+        return str(saved / filename)
+
+    def never(*_, **__):
+        raise AssertionError("a pickle was read")
+
+    for module in ("huggingface_hub.hub_mixin", "srgan_nb.weights"):
+        monkeypatch.setattr(f"{module}.hf_hub_download", download, raising=False)
+    monkeypatch.setattr("torch.load", never)
+    Upscaler.from_pretrained("owner/name", revision="v2", token="secret")
+    assert set(asked) == {("owner/name", file, "v2", "secret") for file in ("config.json", "model.safetensors")}
+    (saved / "model.safetensors").rename(saved / "pytorch_model.bin")
+    with pytest.raises(OSError, match="owner/name: can be neither read"):
+        load_generator("owner/name")
