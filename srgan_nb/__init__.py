@@ -33,10 +33,10 @@ _MOVED = {
         "cuda_graph": "keep_statistics=skip_unusable_step Replayed=CudaGraphStep",
     },
     "inference": {
-        "tiling": "halo render_halo tiles bands in_tiles tile_shape",
+        "tiling": "halo render_halo tiles bands tile_shape",
         "media": "upscale_file upscale_video VIDEO_SUFFIXES",
         "export": "export_onnx",
-        "inference": "PIXELS=FEATURE_PIXELS STRIP=RENDER_PIXELS",
+        "inference": "PIXELS=TILE_PIXELS STRIP=STRIP_PIXELS",
     },
     "cli": {
         "evaluation": "pair_photos score evaluate_folder",

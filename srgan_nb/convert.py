@@ -99,23 +99,16 @@ class Wrapped(nn.Module):
         ranges = dict(takes=asdict(self.takes), tanh=self.tanh, gives=asdict(self.gives))
         return self.generator.architecture | ranges
 
-    def head(self,
+    def before(self,
         lr: Tensor, # `(N, 3, H, W)`, RGB in [0, 1]
-    ) -> Tensor: # `(N, channels, H, W)`
-        "The generator's first layers, on input in the range that they expect."
-        return self.generator.head((lr - self.in_mean) / self.in_std)
+    ) -> Tensor: # same shape, in the range that the first convolution expects
+        "What comes before the generator."
+        return (lr - self.in_mean) / self.in_std
 
-    def trunk(self,
-        first: Tensor, # `(N, channels, H, W)`
-    ) -> Tensor: # same shape
-        "The generator's blocks."
-        return self.generator.trunk(first)
-
-    def render(self,
-        maps: Tensor, # `(N, channels, H, W)`
-    ) -> Tensor: # `(N, 3, scale*H, scale*W)`, in [-1, 1]
-        "The generator's upsampling and last convolution, then any tanh, in our output range."
-        numbers = self.generator.render(maps)
+    def after(self,
+        numbers: Tensor, # `(N, 3, H, W)`, what the last convolution gives
+    ) -> Tensor: # same shape, in [-1, 1]
+        "What comes after the generator: any tanh, then our output range."
         if self.tanh: numbers = numbers.tanh()
         picture = self.out_mean + self.out_std * numbers
         return 2 * picture - 1
@@ -124,7 +117,7 @@ class Wrapped(nn.Module):
         lr: Tensor, # `(N, 3, H, W)`, RGB in [0, 1]
     ) -> Tensor: # `(N, 3, scale*H, scale*W)`, in [-1, 1]
         "Super-resolve `lr`."
-        return self.render(self.trunk(self.head(lr)))
+        return self.after(self.generator(self.before(lr)))
 
 # %% ../nbs/15_convert.ipynb #c10baab9
 @dataclass(frozen=True)

@@ -4,19 +4,21 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
+from srgan_nb import inference
 from srgan_nb.checkpoint import new_state
 from srgan_nb.config import PAPER
 from srgan_nb.data import degrade, sample_photos
 from srgan_nb.devices import pick_precision
 from srgan_nb.discriminator import Discriminator
-from srgan_nb.fast_tail import use_fast_tail
+from srgan_nb.fast_tail import FastGenerator, use_fast_tail
 from srgan_nb.generator import Generator
 from srgan_nb.inference import Upscaler
 from srgan_nb.metrics import colour_shift, psnr
 from srgan_nb.steps import gan_loss, srgan_step, srresnet_step
 from srgan_nb.training import robust_update
-from srgan_nb.utils import photo_to_tensor, to_signed
+from srgan_nb.utils import photo_to_tensor, to_signed, to_unit
 from srgan_nb.vgg import VGGFeatures
 from srgan_nb.weights import load_generator
 
@@ -122,19 +124,49 @@ def test_tiles_change_nothing(size, tile):
     assert (whole - tiled).abs().max() < 1e-5
 
 
-def test_tiles_of_a_given_size_run_one_at_a_time(monkeypatch):
-    "If you ask for small tiles, you want to save memory, so they are not put together into batches."
-    batch_sizes, forward = [], Upscaler._forward_tiles
+@pytest.fixture
+def short_strips(monkeypatch):
+    monkeypatch.setattr(inference, "STRIP_PIXELS", 400)
 
-    def counted(self, lr, render_pixels):
-        batch_sizes.append(len(lr))
-        return forward(self, lr, render_pixels)
 
-    monkeypatch.setattr(Upscaler, "_forward_tiles", counted)
-    generator = Generator(1, 4)
-    for tile in (16, 32):
-        Upscaler(generator, **CPU_FP32, tile=tile).upscale(torch.rand(1, 3, 100, 90))
-    assert set(batch_sizes) == {1}
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("scale", [2, 4, 8])
+@pytest.mark.parametrize("size", [(1, 1), (3, 50), (90, 20), (171, 33)])
+def test_rows_that_flow_change_nothing(size, scale, fast, short_strips):
+    "With the tail before or after the last shuffle, in strips of a few rows."
+    torch.manual_seed(0)
+    lr = torch.rand(2, 3, *size)
+    network = Generator(2, 8, scale).eval()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d): layer.running_mean.normal_(); layer.running_var.uniform_(0.5, 2)
+    with torch.no_grad(): whole = to_unit(network(lr)).clamp(0, 1)
+    upscaler = Upscaler(network, **CPU_FP32)
+    if not fast: network.upsample[-1][0].register_forward_hook(lambda *_: None)
+    strips = list(upscaler.bands(lr))
+    assert isinstance(network, FastGenerator) == fast
+    assert (len(strips) > 1) == (size[0] > 40)
+    assert (torch.cat(strips, -2) - whole).abs().max() < 1e-5
+
+
+def test_columns_of_wide_pictures_change_nothing(short_strips, monkeypatch):
+    lr = torch.rand(1, 3, 60, 130)
+    upscaler = Upscaler(Generator(2, 8), **CPU_FP32)
+    whole = upscaler.upscale(lr)
+    monkeypatch.setattr(inference, "COLUMN", 50)
+    assert (upscaler.upscale(lr) - whole).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("size", [(400, 50), (50, 400), (20, 20)])
+def test_nothing_is_computed_twice(size, short_strips):
+    network, lr = Generator(4, 8), torch.rand(1, 3, *size)
+    upscaler = Upscaler(network, **CPU_FP32)
+    done, needed = flops(lambda: upscaler.upscale(lr)), flops(lambda: network(lr))
+    assert done == needed
+
+
+def flops(run):
+    with FlopCounterMode(display=False) as counter, torch.no_grad(): run()
+    return counter.get_total_flops()
 
 
 @pytest.mark.parametrize("weights", ["srresnet", "srgan"])

@@ -35,7 +35,7 @@ def work(upscaler, *batches):
 
     def count(name):
         def hook(layer, inputs, output):
-            n, _, height, width = inputs[0].shape
+            n, _, height, width = output.shape
             counts[name] += n * height * width
         return hook
 
