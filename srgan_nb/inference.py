@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Self, overload
+from typing import Any, Self, overload
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ def self_ensemble(
     lr: Tensor, # `(N, C, H, W)`
 ) -> Tensor: # `(N, 3, scale*H, scale*W)`
     "The mean of the network's answers to the eight orientations of `lr`, each turned back (Timofte et al. 2016)."
-    total = 0.
+    total: Any = 0.
     for turns, mirrored in product(range(4), (False, True)):
         turned = lr.rot90(turns, (-2, -1))
         answer = network(turned.flip(-1)).flip(-1) if mirrored else network(turned)
@@ -145,7 +145,7 @@ def _place_on(device: str | torch.device) -> torch.device:
     if number in map(str, range(n)): return torch.device(kind, int(number))
     raise ValueError(f"device {str(device)!r}: this machine has {n} of its kind, numbered from 0")
 
-_PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16"}
+_PRECISIONS: dict[object, str] = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 # %% ../nbs/11_inference.ipynb #i-network-code
 class _Network:
@@ -158,11 +158,11 @@ class _Network:
 
     def _place_network(self, device: str | torch.device, precision: str | torch.dtype, compile: bool) -> None:
         self.device = _place_on(device)
-        self.dtype = pick_precision(_PRECISIONS.get(precision, precision), self.device)
+        self.dtype = pick_precision(_PRECISIONS.get(precision, str(precision)), self.device)
         self.scale = self.generator.scale
         self.halo, self.render_halo = halo(self.generator), render_halo(self.generator)
         if self.back_project: self.halo += BACK_REACH
-        self.generator.eval().to(self.device, memory_format=torch.channels_last)
+        self.generator.eval().to(self.device).to(memory_format=torch.channels_last)
         self._prepare()
         parts = self.generator.head, self.generator.trunk, self.generator.render
         self._compiled = [torch.compile(part, dynamic=True) for part in parts] if compile else None
@@ -281,12 +281,11 @@ class Upscaler(_InTiles):
         *wanted: str | torch.device | torch.dtype, # a device, a precision, or both
     ) -> Self: # itself
         "Move the network, or change its precision. Raises `ValueError` as the class does."
-        device, precision = self.device, self.precision
+        device: str | torch.device = self.device
         for each in wanted:
-            if isinstance(each, torch.dtype) or each in _PRECISIONS.values(): precision = each
+            if isinstance(each, torch.dtype): self.precision = each
             else: device = each
-        self.precision = precision
-        self._place_network(device, precision, self.compile)
+        self._place_network(device, self.precision, self.compile)
         return self
 
     def __repr__(self) -> str:
@@ -311,7 +310,7 @@ class Upscaler(_InTiles):
         for k, strip in enumerate(self.strips(visible)): sr.paste(strip, (0, k * self.scale))
         if transparent:
             alpha = photo.getchannel("A")
-            sr.putalpha(alpha.resize(size, Image.BICUBIC))
+            sr.putalpha(alpha.resize(size, Image.Resampling.BICUBIC))
         return sr
 
     def strips(self,

@@ -70,13 +70,14 @@ def bands(
         return
     boxes = tiles(height, width, tile, margin)
     for _, row in groupby(boxes, lambda pair: pair[0][0]):
-        band = None
+        band: Tensor | None = None
         for inner, outer, answer in _answers(network, lr, row, together):
             top, bottom, left, right = (scale * edge for edge in inner)
             if band is None: band = answer.new_empty(len(lr), 3, bottom - top, scale * width)
             y = top - scale * outer[0] # where the inner box begins in the answer
             x = left - scale * outer[2]
             band[..., left:right] = answer[..., y:y + bottom - top, x:x + right - left]
+        assert band is not None
         yield band
         del band # frees its memory before the next one
 
