@@ -148,8 +148,8 @@ def _place_on(device: str | torch.device) -> torch.device:
 _PRECISIONS: dict[object, str] = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 # %% ../nbs/11_inference.ipynb #i-network-code
-class _Network:
-    "A generator on its device: tiles of one shape in, finished tiles out."
+class _Placed:
+    "A generator on its device."
     generator: Generator
     ensemble: bool
     back_project: bool
@@ -171,6 +171,9 @@ class _Network:
         _check_forward(self.generator)
         use_fast_tail(self.generator) # or, if it has hooks by now, the plain one
 
+# %% ../nbs/11_inference.ipynb #i-forward-code
+class _Network(_Placed):
+    "The same for tiles of one shape: finished tiles out."
     @torch.no_grad()
     def _enhance_tiles(self, lr: Tensor, render_pixels: int) -> Tensor:
         "Finished tiles on the device of `lr`, with self-ensemble and back-projection if they are on."
@@ -241,8 +244,45 @@ class _InTiles(_Network):
         outer_width = min(tile[1] + 2 * self.halo, width)
         return tile, max(pixels // (outer_height * outer_width), 1)
 
+# %% ../nbs/11_inference.ipynb #i-pictures-code
+class _InPictures(_InTiles):
+    "The same for pictures."
+    @overload
+    def __call__(self, photo: np.ndarray) -> np.ndarray: ...
+    @overload
+    def __call__(self, photo: Picture) -> Image.Image: ...
+    def __call__(self,
+        photo: Picture | np.ndarray, # an `Image` of any mode, a path or file; or an array `(H, W, 3)`, uint8, RGB
+    ) -> Image.Image | np.ndarray: # `scale` times as wide and high; mode L, LA, RGB or RGBA, as given; or an array
+        """Super-resolve a picture. Grey stays grey, transparency is enlarged by bicubic. Raises as `open_photo` does,
+        and `ValueError` for another kind of array."""
+        if isinstance(photo, np.ndarray): return np.asarray(self(_from_array(photo)))
+        photo = open_photo(photo)
+        size = photo.width * self.scale, photo.height * self.scale
+        sr = Image.new(photo.mode.removesuffix("A"), size)
+        transparent = photo.mode.endswith("A")
+        visible = _fill_under_alpha(photo) if transparent else photo
+        for k, strip in enumerate(self.strips(visible)): sr.paste(strip, (0, k * self.scale))
+        if transparent:
+            alpha = photo.getchannel("A")
+            sr.putalpha(alpha.resize(size, Image.Resampling.BICUBIC))
+        return sr
+
+    def strips(self,
+        photo: Image.Image, # mode L, LA, RGB or RGBA
+    ) -> Iterator[Image.Image]: # mode L or RGB, `scale` rows each; grey stays grey
+        "The result for a picture from top to bottom, without its transparency."
+        mode = photo.mode.removesuffix("A")
+        levels = photo_to_8bit(photo)[None]
+        with progress(total=photo.height, desc="rows", leave=False, delay=1) as bar: # if it takes longer than a second
+            for band in self.bands(levels):
+                for strip in band[0].split(self.scale, -2):
+                    yield tensor_to_photo(strip).convert(mode)
+                    bar.update()
+                del band, strip # before the next band is computed, not after
+
 # %% ../nbs/11_inference.ipynb #i-class-code
-class Upscaler(_InTiles):
+class Upscaler(_InPictures):
     "A generator ready for pictures: placed, in eval mode, tiled if the picture is large."
     def __init__(self,
         generator: Generator, # the network itself, not a copy: put into eval mode, and moved to `device`
@@ -291,40 +331,6 @@ class Upscaler(_InTiles):
     def __repr__(self) -> str:
         sizes = f"n_blocks={self.generator.n_blocks}, channels={self.generator.channels}, scale={self.scale}"
         return f"{type(self).__name__}(Generator({sizes}), device='{self.device}', precision={self.dtype})"
-
-    @overload
-    def __call__(self, photo: np.ndarray) -> np.ndarray: ...
-    @overload
-    def __call__(self, photo: Picture) -> Image.Image: ...
-    def __call__(self,
-        photo: Picture | np.ndarray, # an `Image` of any mode, a path or file; or an array `(H, W, 3)`, uint8, RGB
-    ) -> Image.Image | np.ndarray: # `scale` times as wide and high; mode L, LA, RGB or RGBA, as given; or an array
-        """Super-resolve a picture. Grey stays grey, transparency is enlarged by bicubic. Raises as `open_photo` does,
-        and `ValueError` for another kind of array."""
-        if isinstance(photo, np.ndarray): return np.asarray(self(_from_array(photo)))
-        photo = open_photo(photo)
-        size = photo.width * self.scale, photo.height * self.scale
-        sr = Image.new(photo.mode.removesuffix("A"), size)
-        transparent = photo.mode.endswith("A")
-        visible = _fill_under_alpha(photo) if transparent else photo
-        for k, strip in enumerate(self.strips(visible)): sr.paste(strip, (0, k * self.scale))
-        if transparent:
-            alpha = photo.getchannel("A")
-            sr.putalpha(alpha.resize(size, Image.Resampling.BICUBIC))
-        return sr
-
-    def strips(self,
-        photo: Image.Image, # mode L, LA, RGB or RGBA
-    ) -> Iterator[Image.Image]: # mode L or RGB, `scale` rows each; grey stays grey
-        "The result for a picture from top to bottom, without its transparency."
-        mode = photo.mode.removesuffix("A")
-        levels = photo_to_8bit(photo)[None]
-        with progress(total=photo.height, desc="rows", leave=False, delay=1) as bar: # if it takes longer than a second
-            for band in self.bands(levels):
-                for strip in band[0].split(self.scale, -2):
-                    yield tensor_to_photo(strip).convert(mode)
-                    bar.update()
-                del band, strip # before the next band is computed, not after
 
 # %% ../nbs/11_inference.ipynb #i-old
 from . import old_names
