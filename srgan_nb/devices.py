@@ -13,12 +13,13 @@ import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator  # only training needs it, so only training imports it
+    from accelerate import Accelerator
+else: Accelerator = Any # only training needs it, so only training imports it
 
 # %% ../nbs/09_speed.ipynb #sp-pick
 def pick_device(
