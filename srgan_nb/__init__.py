@@ -1,8 +1,17 @@
 "SRGAN (Ledig et al., CVPR 2017), grown from notebooks. Names load on first use, so `srgan --help` imports no torch."
 __version__ = "0.2.0"
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING: # editors and type checkers read this, Python doesn't
+    from .discriminator import Discriminator
+    from .inference import Upscaler
+    from .vgg import VGGFeatures
+    from .weights import Generator
+
+__all__ = ["Generator", "Discriminator", "VGGFeatures", "Upscaler"]
 _HOME = dict(Generator="weights", Discriminator="discriminator", VGGFeatures="vgg", Upscaler="inference")
-__all__ = list(_HOME)
 
 # Where names of version 0.1 are now: old module -> new module -> names, `old=new` if the name has changed.
 _MOVED = {
@@ -46,7 +55,7 @@ _MOVED = {
 }
 
 
-def __getattr__(name):
+def _load(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
@@ -54,11 +63,15 @@ def __getattr__(name):
     return getattr(import_module(f".{_HOME[name]}", __name__), name)
 
 
-def __dir__():
+if not TYPE_CHECKING:
+    __getattr__ = _load # or a type checker would take every name for one of ours
+
+
+def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
 
 
-def old_home(module, name):
+def old_home(module: str, name: str) -> tuple[str, str]:
     "Where a name of version 0.1 is now: module and name. Raises `AttributeError` if there was none."
     for home, names in _MOVED[module].items():
         for item in names.split():
@@ -68,10 +81,10 @@ def old_home(module, name):
     raise AttributeError(f"module 'srgan_nb.{module}' has no attribute {name!r}")
 
 
-def old_names(module):
+def old_names(module: str) -> Callable[[str], Any]:
     "The `__getattr__` of a module: names that moved are found where they are now; renamed ones with a warning."
 
-    def __getattr__(name):
+    def __getattr__(name: str) -> Any:
         from importlib import import_module
         from warnings import warn
 

@@ -13,11 +13,13 @@ import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.state import AcceleratorState, GradientState
-from accelerate.tracking import get_available_trackers
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+else: Accelerator = Any # only training needs it, so only training imports it
 
 # %% ../nbs/09_speed.ipynb #sp-pick
 def pick_device(
@@ -69,9 +71,11 @@ def make_accelerator(
     precision: str = "auto", # `auto`, `fp32` or `bf16`
     track: str | None = None, # a tracker that Accelerate knows: `tensorboard`, `wandb`, ...
     folder: str | Path | None = None, # where a tracker may write
-) -> Accelerator:
+) -> "Accelerator":
     """An `Accelerator` with this device and precision, even if the process had another one before.
     Raises `ValueError` for an unknown tracker, or one that is not installed."""
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.state import AcceleratorState, GradientState
     chosen = pick_device(device)
     mixed = "bf16" if pick_precision(precision, chosen) == torch.bfloat16 else "no"
     if track: _check_tracker(track)
@@ -85,6 +89,7 @@ def make_accelerator(
     return accelerator
 
 def _check_tracker(name: str) -> None:
+    from accelerate.tracking import get_available_trackers
     trackers = list(map(str, get_available_trackers()))
     if name in trackers: return
     there = ", ".join(trackers) or "none"
@@ -92,7 +97,7 @@ def _check_tracker(name: str) -> None:
     raise ValueError(f"{problem} (pip install 'srgan-nb[track]' brings tensorboard)")
 
 def precision_name(
-    accelerator: Accelerator, # as make_accelerator gives it
+    accelerator: "Accelerator", # as make_accelerator gives it
 ) -> str: # `fp32` or `bf16`
     "The precision inside the networks, as `--precision` names it."
     mixed = accelerator.mixed_precision

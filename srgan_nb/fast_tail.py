@@ -38,18 +38,19 @@ class TailConv(nn.Conv2d):
         kernel = kernel.unflatten(4, (-1, 2)).unflatten(6, (-1, 2)) # (o, c, i, j, k, p, l, q)
         kernel = kernel.permute(0, 2, 3, 1, 5, 7, 4, 6) # (o, i, j, c, p, q, k, l)
         kernel = kernel.flatten(3, 5).flatten(0, 2)
-        bias = self.bias.repeat_interleave(4)
-        return F.pixel_shuffle(F.conv2d(maps, kernel, bias, padding=[n // 2 for n in self.padding]), 2)
+        padding = [int(side) // 2 for side in self.padding] # here, pixels are twice as large as after the shuffle
+        bias = self.get_parameter("bias").repeat_interleave(4)
+        return F.pixel_shuffle(F.conv2d(maps, kernel, bias, padding=padding), 2)
 
 # %% ../nbs/09_speed.ipynb #sp-tail-use
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 def unshuffled_prelu(
-    prelu: nn.PReLU, # after a shuffle by 2
+    prelu: nn.Module, # the PReLU after a shuffle by 2
     maps: Tensor, # `(N, 4 * channels, H, W)`, not shuffled yet
 ) -> Tensor: # same shape
     "What the PReLU gives, before the shuffle."
-    return F.prelu(maps, prelu.weight.repeat_interleave(4))
+    return F.prelu(maps, prelu.get_parameter("weight").repeat_interleave(4))
 
 class FastGenerator(Generator):
     "Fig. 4 with the last shuffle after the tail: the same parameters, the same numbers up to rounding, faster."
@@ -57,14 +58,15 @@ class FastGenerator(Generator):
         maps: Tensor, # `(N, channels, H, W)`, as `features` gives them
     ) -> Tensor: # `(N, 3, scale*H, scale*W)`, nominally [-1, 1], not clamped
         "The second half of Fig. 4, its last shuffle after the tail."
-        *steps, (conv, _, prelu) = self.upsample
+        *steps, last = self.upsample
         for step in steps: maps = step(maps)
+        conv, _, prelu = last.children()
         return self.tail(unshuffled_prelu(prelu, conv(maps)))
 
 def _is_plain(generator: Generator) -> bool:
     "Whether the layers that `FastGenerator` skips or changes are those of Fig. 4, without hooks."
     last = generator.upsample[-1]
-    layers = [generator.upsample, last, *last, generator.tail]
+    layers = [generator.upsample, last, *last.children(), generator.tail]
     kinds = nn.Sequential, nn.Conv2d, TailConv, nn.PixelShuffle, nn.PReLU
     hooks = [layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer) for layer in layers]
     return all(type(layer) in kinds for layer in layers) and not any(hooks)
@@ -75,9 +77,8 @@ def use_fast_tail(
     """Make every plain `Generator` in `network` compute its tail before the last shuffle. One whose last layers have
     hooks, or aren't those of Fig. 4, computes all of them."""
     for module in network.modules():
-        if type(module) is Generator and _is_plain(module):
-            module.__class__, module.tail.__class__ = FastGenerator, TailConv
-        if type(module) is FastGenerator and not _is_plain(module):
-            module.__class__ = Generator
-            if type(module.tail) is TailConv: module.tail.__class__ = nn.Conv2d
+        if not isinstance(module, Generator) or type(module) not in (Generator, FastGenerator): continue
+        fast, tail = _is_plain(module), module.tail
+        module.__class__ = FastGenerator if fast else Generator
+        if type(tail) in (nn.Conv2d, TailConv): tail.__class__ = TailConv if fast else nn.Conv2d
     return network

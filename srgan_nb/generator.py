@@ -51,7 +51,7 @@ class Generator(nn.Module, PyTorchModelHubMixin):
         if scale != 2 ** steps or steps < 1:
             raise ValueError(f"scale {scale} is not 2, 4, 8, ...: each sub-pixel step doubles")
         self.n_blocks, self.channels, self.scale = n_blocks, channels, scale
-        self.about = {} # if loaded from a file: what the file says about it (stage, steps, licence, figures)
+        self.about: dict = {} # if loaded from a file: what the file says about it (stage, steps, licence, figures)
         self.head = nn.Sequential(nn.Conv2d(3, channels, 9, padding=4), nn.PReLU(channels))
         self.blocks = nn.Sequential(*[ResidualBlock(channels) for _ in range(n_blocks)])
         self.merge = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))

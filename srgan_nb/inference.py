@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Self, overload
+from typing import Any, Self, overload
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ def self_ensemble(
     lr: Tensor, # `(N, C, H, W)`
 ) -> Tensor: # `(N, 3, scale*H, scale*W)`
     "The mean of the network's answers to the eight orientations of `lr`, each turned back (Timofte et al. 2016)."
-    total = 0.
+    total: Any = 0.
     for turns, mirrored in product(range(4), (False, True)):
         turned = lr.rot90(turns, (-2, -1))
         answer = network(turned.flip(-1)).flip(-1) if mirrored else network(turned)
@@ -135,7 +135,7 @@ def _check_forward(generator: nn.Module) -> None:
         if not plain or "forward" in vars(network):
             advice = "define `head`, `trunk` or `render` instead"
             raise ValueError(f"{type(network).__name__} has a `forward` of its own, which tiles pass by; {advice}")
-    for network in {generator, *(each for each in generator.modules() if isinstance(each, Generator))}:
+    for network in {generator, *(part for part in generator.modules() if isinstance(part, Generator))}:
         if network._forward_hooks or network._forward_pre_hooks:
             raise ValueError("the network has hooks on `forward`, which tiles pass by; put them on layers inside it")
 
@@ -148,9 +148,9 @@ def _place_on(device: str | torch.device) -> torch.device:
     if number in map(str, range(n)): return torch.device(kind, int(number))
     raise ValueError(f"device {str(device)!r}: this machine has {n} of its kind, numbered from 0")
 
-_PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16"}
+_PRECISIONS: dict[object, str] = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
-def _in_parts(network: nn.Module, lr: Tensor, dtype: torch.dtype) -> Tensor:
+def _in_parts(network: Any, lr: Tensor, dtype: torch.dtype) -> Tensor:
     "A generator's parts one after the other: the first in float32, the others in `dtype` if autocast is on."
     if not isinstance(network, Generator): # wrapped by `convert`
         return network.after(_in_parts(network.generator, network.before(lr), dtype))
@@ -158,7 +158,7 @@ def _in_parts(network: nn.Module, lr: Tensor, dtype: torch.dtype) -> Tensor:
     return network.render(network.trunk(first))
 
 # %% ../nbs/11_inference.ipynb #i-network-code
-class _Network:
+class _Placed:
     "A generator on its device."
     generator: Generator
     ensemble: bool
@@ -168,10 +168,10 @@ class _Network:
 
     def _place_network(self, device: str | torch.device, precision: str | torch.dtype, compile: bool) -> None:
         self.device = _place_on(device)
-        self.dtype = pick_precision(_PRECISIONS.get(precision, precision), self.device)
+        self.dtype = pick_precision(_PRECISIONS.get(precision, str(precision)), self.device)
         self.scale = self.generator.scale
         self.halo = halo(self.generator) + (BACK_REACH if self.back_project else 0)
-        self.generator.eval().to(self.device, memory_format=torch.channels_last)
+        self.generator.eval().to(self.device).to(memory_format=torch.channels_last)
         self._compiled = torch.compile(self._at_once, dynamic=True) if compile else None
         self._prepare()
 
@@ -180,6 +180,12 @@ class _Network:
         use_fast_tail(self.generator) # or, if it has hooks by now, the plain one
         self.flows = self._compiled is None and can_flow(self.generator)
 
+    def _at_once(self, lr: Tensor) -> Tensor:
+        return to_unit(_in_parts(self.generator, lr, self.dtype).float())
+
+# %% ../nbs/11_inference.ipynb #i-forward-code
+class _Network(_Placed):
+    "The same for a picture or a tile."
     def _rows(self, lr: Tensor) -> Iterator[Tensor]:
         "Float32 from top to bottom, not clamped, so edges may overshoot [0, 1]."
         n, _, _, width = lr.shape
@@ -208,9 +214,6 @@ class _Network:
         placed = each(partial(_place, device=self.device), strips)
         sr = flow_through(self.generator, placed, rows, self.dtype)
         return (to_unit(maps.float()) for maps, _ in sr)
-
-    def _at_once(self, lr: Tensor) -> Tensor:
-        return to_unit(_in_parts(self.generator, lr, self.dtype).float())
 
     def _enhance(self, lr: Tensor) -> Tensor:
         "A finished tile, with self-ensemble and back-projection if they are on."
@@ -261,7 +264,8 @@ class _InParts(_Network):
 
     def _tile(self, lr: Tensor) -> tuple[int, int]:
         if self.tile: return self.tile, self.tile
-        return tile_shape(*lr.shape[-2:], self._tile_pixels(), self.halo)
+        height, width = lr.shape[-2:]
+        return tile_shape(height, width, self._tile_pixels(), self.halo)
 
     def _tile_pixels(self) -> int:
         strip = _strip_pixels(self.device, self.scale)
@@ -276,8 +280,45 @@ class _InParts(_Network):
             reason = str(error).partition("\n")[0]
             raise ValueError(f"the network can't be compiled here: {reason}; leave out --compile") from None
 
+# %% ../nbs/11_inference.ipynb #i-pictures-code
+class _InPictures(_InParts):
+    "The same for pictures."
+    @overload
+    def __call__(self, photo: np.ndarray) -> np.ndarray: ...
+    @overload
+    def __call__(self, photo: Picture) -> Image.Image: ...
+    def __call__(self,
+        photo: Picture | np.ndarray, # an `Image` of any mode, a path or file; or an array `(H, W, 3)`, uint8, RGB
+    ) -> Image.Image | np.ndarray: # `scale` times as wide and high; mode L, LA, RGB or RGBA, as given; or an array
+        """Super-resolve a picture. Grey stays grey, transparency is enlarged by bicubic. Raises as `open_photo` does,
+        and `ValueError` for another kind of array."""
+        if isinstance(photo, np.ndarray): return np.asarray(self(_from_array(photo)))
+        photo = open_photo(photo)
+        size = photo.width * self.scale, photo.height * self.scale
+        sr = Image.new(photo.mode.removesuffix("A"), size)
+        transparent = photo.mode.endswith("A")
+        visible = _fill_under_alpha(photo) if transparent else photo
+        for k, strip in enumerate(self.strips(visible)): sr.paste(strip, (0, k * self.scale))
+        if transparent:
+            alpha = photo.getchannel("A")
+            sr.putalpha(alpha.resize(size, Image.Resampling.BICUBIC))
+        return sr
+
+    def strips(self,
+        photo: Image.Image, # mode L, LA, RGB or RGBA
+    ) -> Iterator[Image.Image]: # mode L or RGB, `scale` rows each; grey stays grey
+        "The result for a picture from top to bottom, without its transparency."
+        mode = photo.mode.removesuffix("A")
+        levels = photo_to_8bit(photo)[None]
+        with progress(total=photo.height, desc="rows", leave=False, delay=1) as bar: # if it takes longer than a second
+            for band in self.bands(levels):
+                for strip in band[0].split(self.scale, -2):
+                    yield tensor_to_photo(strip).convert(mode)
+                    bar.update()
+                del band, strip # before the next band is computed, not after
+
 # %% ../nbs/11_inference.ipynb #i-class-code
-class Upscaler(_InParts):
+class Upscaler(_InPictures):
     "A generator ready for pictures: placed, in eval mode, tiled if the picture is large."
     def __init__(self,
         generator: Generator, # the network itself, not a copy: put into eval mode, and moved to `device`
@@ -316,51 +357,16 @@ class Upscaler(_InParts):
         *wanted: str | torch.device | torch.dtype, # a device, a precision, or both
     ) -> Self: # itself
         "Move the network, or change its precision. Raises `ValueError` as the class does."
-        device, precision = self.device, self.precision
-        for each in wanted:
-            if isinstance(each, torch.dtype) or each in _PRECISIONS.values(): precision = each
-            else: device = each
-        self.precision = precision
-        self._place_network(device, precision, self.compile)
+        device: str | torch.device = self.device
+        for one in wanted:
+            if isinstance(one, torch.dtype): self.precision = one
+            else: device = one
+        self._place_network(device, self.precision, self.compile)
         return self
 
     def __repr__(self) -> str:
         sizes = f"n_blocks={self.generator.n_blocks}, channels={self.generator.channels}, scale={self.scale}"
         return f"{type(self).__name__}(Generator({sizes}), device='{self.device}', precision={self.dtype})"
-
-    @overload
-    def __call__(self, photo: np.ndarray) -> np.ndarray: ...
-    @overload
-    def __call__(self, photo: Picture) -> Image.Image: ...
-    def __call__(self,
-        photo: Picture | np.ndarray, # an `Image` of any mode, a path or file; or an array `(H, W, 3)`, uint8, RGB
-    ) -> Image.Image | np.ndarray: # `scale` times as wide and high; mode L, LA, RGB or RGBA, as given; or an array
-        """Super-resolve a picture. Grey stays grey, transparency is enlarged by bicubic. Raises as `open_photo` does,
-        and `ValueError` for another kind of array."""
-        if isinstance(photo, np.ndarray): return np.asarray(self(_from_array(photo)))
-        photo = open_photo(photo)
-        size = photo.width * self.scale, photo.height * self.scale
-        sr = Image.new(photo.mode.removesuffix("A"), size)
-        transparent = photo.mode.endswith("A")
-        visible = _fill_under_alpha(photo) if transparent else photo
-        for k, strip in enumerate(self.strips(visible)): sr.paste(strip, (0, k * self.scale))
-        if transparent:
-            alpha = photo.getchannel("A")
-            sr.putalpha(alpha.resize(size, Image.BICUBIC))
-        return sr
-
-    def strips(self,
-        photo: Image.Image, # mode L, LA, RGB or RGBA
-    ) -> Iterator[Image.Image]: # mode L or RGB, `scale` rows each; grey stays grey
-        "The result for a picture from top to bottom, without its transparency."
-        mode = photo.mode.removesuffix("A")
-        levels = photo_to_8bit(photo)[None]
-        with progress(total=photo.height, desc="rows", leave=False, delay=1) as bar: # if it takes longer than a second
-            for band in self.bands(levels):
-                for strip in band[0].split(self.scale, -2):
-                    yield tensor_to_photo(strip).convert(mode)
-                    bar.update()
-                del band, strip # before the next band is computed, not after
 
 # %% ../nbs/11_inference.ipynb #i-old
 from . import old_names

@@ -89,9 +89,10 @@ def _stream_png(upscaler: Upscaler, photo: Image.Image, target: Path, profile: b
     except pyvips.Error as error: raise OSError(error) from None
 
 def _can_stream(target: Path) -> bool:
-    "Whether libvips is installed and takes a file of this name, which must be valid UTF-8."
+    "Whether the extra `[large]` is installed and libvips takes a file of this name, which must be valid UTF-8."
     try:
         import pyvips  # noqa: F401
+        import tifffile  # noqa: F401
         str(target).encode()
     except (ImportError, OSError, UnicodeEncodeError):
         return False
@@ -166,7 +167,11 @@ def _write_pixels(upscaler: Upscaler, photo: Image.Image, more: Iterator, target
     opaque_png = form == "PNG" and not photo.mode.endswith("A")
     if photo.info["pages"] > 1: _save_pages(upscaler, chain([photo], more), target, form, options)
     elif opaque_png and _can_stream(target): _stream_png(upscaler, photo, target, options["icc_profile"])
-    else: upscaler(photo).save(target, form, **options)
+    else:
+        try: upscaler(photo).save(target, form, **options)
+        except MemoryError:
+            advice = "pip install 'srgan-nb[large]' lets a PNG be written band by band"
+            raise OSError(f"no memory for the whole result; {advice}") from None
 
 def _big(photo: Image.Image, form: str, scale: int) -> dict:
     "A TIFF of more than 4 GiB needs wider numbers."

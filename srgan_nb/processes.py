@@ -15,10 +15,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator  # slow, and rarely needed
+    from accelerate import Accelerator
+else: Accelerator = Any # slow, and rarely needed
 
 # %% ../nbs/10_runs.ipynb #r-stop-code
 @contextmanager

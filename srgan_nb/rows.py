@@ -12,6 +12,7 @@ __all__ = ['Strips', 'each', 'flow', 'cut', 'flow_through', 'can_flow']
 from collections.abc import Callable, Iterator
 from copy import copy
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +27,10 @@ Strips = Iterator[tuple[Tensor, bool]] # rows of maps `(N, C, h, W)` from top to
 
 def _conv_rows(conv: nn.Conv2d, strips: Strips) -> Strips:
     "A convolution pads its maps above the first strip and below the last one; in between it keeps rows."
-    reach = conv.padding[0] // (2 if isinstance(conv, TailConv) else 1)
+    above_and_below, beside = map(int, conv.padding)
+    reach = above_and_below // (2 if isinstance(conv, TailConv) else 1)
     conv = copy(conv) # the same weights
-    conv.padding = 0, conv.padding[1]
+    conv.padding = 0, beside
     kept = None
     for rows, last in strips:
         above = reach if kept is None else 0
@@ -88,7 +90,7 @@ def cut(
 
 # %% ../nbs/11_inference.ipynb #fl-whole-code
 def flow_through(
-    network: nn.Module, # a generator, or one wrapped by `convert`, in eval mode
+    network: Any, # a `Generator`, or one `Wrapped` by `convert`, in eval mode
     strips: Strips, # RGB in [0, 1], the first with `halo(network)` rows more than the others
     rows: int, # of a strip in the second half of the network
     dtype: torch.dtype = torch.float32, # of all layers but the first, if autocast is on
@@ -101,7 +103,8 @@ def flow_through(
     trunk = _around(lambda maps: flow(network.merge, flow(network.blocks, maps)), first)
     maps = cut(trunk, rows, render_halo(network))
     if not isinstance(network, FastGenerator): return flow(network.tail, flow(network.upsample, maps))
-    *steps, (conv, _, prelu) = network.upsample
+    *steps, last = network.upsample
+    conv, _, prelu = last.children()
     maps = flow(conv, flow(nn.Sequential(*steps), maps))
     return flow(network.tail, each(partial(unshuffled_prelu, prelu), maps))
 

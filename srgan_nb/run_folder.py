@@ -58,7 +58,7 @@ class Run:
         return getattr(self.config, stage).length(len(self.store), self.config.batch)
 
     def log(self,
-        **values, # what JSON can hold: step, stage, losses, seconds
+        **values: float, # what JSON can hold: step, stage, losses, seconds
     ) -> None:
         "Append one line to metrics.jsonl, and tell the tracker if there is one."
         if self.accelerator.is_main_process:

@@ -63,15 +63,16 @@ def bands(
     margin: int, # how much more a tile sees on each side, LR pixels; exact from `halo` on
 ) -> Iterator[Tensor]: # `(N, 3, scale*h, scale*W)` for each row of tiles, on the device of the network's answers
     "Run `network` tile by tile and keep the inner box of each answer; yields the result in bands from top to bottom."
-    boxes = tiles(*lr.shape[-2:], tile, margin)
+    height, width = lr.shape[-2:]
+    boxes = tiles(height, width, tile, margin)
     for _, row in groupby(boxes, lambda pair: pair[0][0]):
         parts = []
         for inner, outer in row:
             top, bottom, left, right = outer
             answer = network(lr[..., top:bottom, left:right])
             y, x = scale * (inner[0] - top), scale * (inner[2] - left) # where the inner box begins in the answer
-            height, width = scale * (inner[1] - inner[0]), scale * (inner[3] - inner[2])
-            parts.append(answer[..., y:y + height, x:x + width])
+            bottom, right = y + scale * (inner[1] - inner[0]), x + scale * (inner[3] - inner[2])
+            parts.append(answer[..., y:bottom, x:right])
         yield torch.cat(parts, -1) if len(parts) > 1 else parts[0]
         del parts, answer # frees their memory before the next band
 

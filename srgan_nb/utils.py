@@ -89,7 +89,7 @@ _TURNS = { # EXIF's orientation -> what undoes it
 def _upright(image: Image.Image) -> Image.Image:
     "As `ImageOps.exif_transpose`, which also rewrites the other tags and fails if one of them is damaged."
     image.load() # which turns a TIFF and removes its tag
-    orientation = image.getexif().get(ExifTags.Base.Orientation)
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 
@@ -122,9 +122,8 @@ def open_pages(
     source: str | Path | BinaryIO, # path or binary file object
 ) -> Iterator[Image.Image]: # modes as open_photo's; in `info`, how many `pages` there are
     "The pages of a document or the frames of an animation, one after the other. Raises what open_photo raises."
-    is_path = isinstance(source, (str, Path))
-    name = source if is_path else getattr(source, "name", "picture")
-    if is_path: source = _existing_file(source)
+    name = source if isinstance(source, (str, Path)) else getattr(source, "name", "picture")
+    if isinstance(source, (str, Path)): source = _existing_file(source)
     from srgan_nb import formats  # chapter 12
     try:
         with Image.open(source, formats=formats.picture_formats()) as image:
@@ -139,7 +138,7 @@ def open_pages(
     except PermissionError: raise PermissionError(f"{name}: may not be read") from None
     except UnidentifiedImageError: raise ValueError(f"{name}: {formats.unreadable(name)}") from None
     except Image.DecompressionBombError:
-        limit = 2 * Image.MAX_IMAGE_PIXELS
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         problem = f"more than {limit:,} pixels, which Pillow takes for an attack"
         raise ValueError(f"{name}: {problem}; make it smaller") from None
     except Exception as error: # a decoder may raise anything
@@ -225,8 +224,7 @@ def _cut_box(image, box: tuple | None) -> Image.Image:
     if box is None: return photo
     width, height = photo.size
     left, top, right, bottom = box
-    edges = left * width, top * height, right * width, bottom * height
-    return photo.crop([round(edge) for edge in edges])
+    return photo.crop((round(left * width), round(top * height), round(right * width), round(bottom * height)))
 
 # %% ../nbs/01_utils.ipynb #0e710bcd
 def slider(

@@ -69,7 +69,8 @@ class VGGFeatures(nn.Module):
     ) -> Tensor: # phi_ij, unscaled: `(N, C, H', W')`, never negative
         "phi_ij of `pictures`. Gradients pass through to them."
         _check_pictures(pictures, self.min_side)
-        standardised = (pictures - self.mean) / self.std
+        mean, std = self.get_buffer("mean"), self.get_buffer("std")
+        standardised = (pictures - mean) / std
         return self.features(standardised)
 
 # %% ../nbs/06_vgg.ipynb #b5c1483a

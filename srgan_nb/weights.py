@@ -30,7 +30,7 @@ def save_generator(
     generator: Generator, # whose parameters and running statistics to write
     path: str | Path, # a .safetensors file
     dtype: torch.dtype = torch.float32, # how numbers are stored; float16 halves the file
-    **about: str, # further metadata: short strings
+    **about: Any, # further metadata; each value is written as a string
 ) -> None:
     "Write a generator file: tensors, and in the header the architecture, the scale and the ranges."
     generator = getattr(generator, "_orig_mod", generator) # torch.compile wraps it, and prefixes every name
@@ -46,7 +46,7 @@ def save_generator(
 # %% ../nbs/08_checkpoints.ipynb #w-read-code
 _MISFITS = (RuntimeError, KeyError, TypeError, ValueError, AttributeError, SafetensorError)
 
-def _build(architecture: dict):
+def _build(architecture: dict) -> Any:
     "The network that a file describes: one of another code base may need more than ours has."
     if "takes" not in architecture: return Generator(**architecture)
     from srgan_nb.convert import Range, Wrapped  # chapter 15
@@ -62,7 +62,7 @@ def _check_sizes(architecture: dict, tensors: dict) -> None:
         if architecture.get(name) != n:
             raise ValueError(f"it says {name}={architecture.get(name)}, and the tensors are those of {n}")
 
-def _fill(architecture: dict, tensors: dict, name) -> Generator:
+def _fill(architecture: dict, tensors: dict, name: str | Path) -> Generator:
     "The network `architecture` with these tensors. It takes no more memory than they do, whatever a file promises."
     try:
         _check_sizes(architecture, tensors)
@@ -162,12 +162,12 @@ def model_card(
     tags = ["super-resolution", "srgan", "model_hub_mixin", "pytorch_model_hub_mixin"]
     data = ModelCardData(license=licence, library_name="srgan-nb", pipeline_tag="image-to-image", tags=tags)
     repo_id = repo_id or "this-folder"
-    facts = dict(about=about, architecture=generator.architecture, repo_id=repo_id)
+    facts: dict[str, Any] = dict(about=about, architecture=generator.architecture, repo_id=repo_id)
     return ModelCard.from_template(data, template_str=MODEL_CARD, **facts)
 
 # %% ../nbs/08_checkpoints.ipynb #w-patch-code
 def _from_pretrained(
-    cls,
+    cls: type,
     name: str | Path, # see load_generator
     **kwargs: Any, # `revision`, `token` and others for the hub's client
 ) -> Generator: # in eval mode
@@ -175,17 +175,17 @@ def _from_pretrained(
     return load_generator(name, **kwargs)
 
 def _generate_model_card(
-    self,
-    *args, # the mixin's
-    **kwargs, # the mixin's; `repo_id` is used
+    self: Generator,
+    *args: Any, # the mixin's
+    **kwargs: Any, # the mixin's; `repo_id` is used
 ) -> ModelCard:
     "The README.md that `save_pretrained` and `push_to_hub` write: see `model_card`."
     return model_card(self, kwargs.get("repo_id"))
 
 def _push_to_hub(
-    self,
+    self: Generator,
     repo_id: str, # owner/name
-    **kwargs, # the hub client's: `private`, `token`, ...
+    **kwargs: Any, # the hub client's: `private`, `token`, ...
 ) -> str: # the address of the commit
     "Upload weights, configuration and model card."
     options = kwargs.pop("model_card_kwargs", None) or {}
@@ -193,6 +193,6 @@ def _push_to_hub(
     push = PyTorchModelHubMixin.push_to_hub
     return push(self, repo_id, model_card_kwargs=options, **kwargs)
 
-Generator.from_pretrained = classmethod(_from_pretrained)
-Generator.generate_model_card = _generate_model_card
-Generator.push_to_hub = _push_to_hub
+Generator.from_pretrained = classmethod(_from_pretrained) # type: ignore[assignment, method-assign]
+Generator.generate_model_card = _generate_model_card # type: ignore[assignment, method-assign]
+Generator.push_to_hub = _push_to_hub # type: ignore[assignment, method-assign]

@@ -100,6 +100,21 @@ def test_everything_public_is_documented(module):
 
 
 @pytest.mark.parametrize("module", MODULES)
+def test_everything_public_has_types(module):
+    "Editors and type checkers see each parameter's type."
+    loaded = importlib.import_module(f"srgan_nb.{module}")
+    functions = [(name, getattr(loaded, name)) for name in loaded.__all__ if inspect.isroutine(getattr(loaded, name))]
+    for cls in [getattr(loaded, name) for name in loaded.__all__ if inspect.isclass(getattr(loaded, name))]:
+        functions += [(f"{cls.__name__}.{name}", function) for name, function in methods_of(cls)]
+        if "__init__" in vars(cls) and not dataclasses.is_dataclass(cls):
+            functions.append((cls.__name__, cls.__init__))
+    for name, function in functions:
+        parameters = inspect.signature(function).parameters
+        untyped = [key for key, each in parameters.items() if each.annotation is each.empty]
+        assert set(untyped) <= {"self", "cls"}, f"{name}: {untyped} without a type"
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_everything_public_is_on_the_site(module):
     "nbdev leaves the code of an `export` cell out of its page; of an `exports` cell it shows all, methods as well."
     code = [source for path in NOTEBOOKS for source in sources(path, "code")]

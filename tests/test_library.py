@@ -1,8 +1,12 @@
 "The package inside other people's programs: what goes in, what comes out, and nothing else changes."
+import ast
 import copy
 import os
+import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from functools import partial
 
 import numpy as np
@@ -16,7 +20,7 @@ from srgan_nb.generator import Generator
 from srgan_nb.inference import Upscaler
 from srgan_nb.utils import open_photo, progress
 
-from conftest import CPU_FP32
+from conftest import CPU_FP32, ROOT
 
 
 def random_pictures(*shape):
@@ -117,7 +121,7 @@ def test_an_upscaler_says_what_it_is_and_moves(upscaler):
     assert upscaler.to("cpu:0", torch.bfloat16) is upscaler
     assert (upscaler.device, upscaler.dtype) == (torch.device("cpu:0"), torch.bfloat16)
     assert upscaler.to(torch.device("cpu")).dtype == torch.bfloat16
-    assert upscaler.to("fp32").dtype == torch.float32
+    assert upscaler.to(torch.float32).dtype == torch.float32
     wrongs = {"cpu:9": "numbered from 0", "tpu": "not one of auto", torch.float16: "not one of auto"}
     for wrong, message in wrongs.items():
         with pytest.raises(ValueError, match=message):
@@ -249,3 +253,149 @@ def test_a_disk_without_modes_is_no_error(tmp_path, monkeypatch, weights):
         with atomic_path(tmp_path / "g.safetensors") as temporary:
             save_generator(load_generator(weights), temporary)
     load_generator(tmp_path / "g.safetensors")
+
+
+USER_PROGRAM = """
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from srgan_nb import Generator, Upscaler
+
+upscaler = Upscaler.from_pretrained("photo", device=torch.device("cpu"), precision=torch.float32, revision="main")
+reveal_type(upscaler.upscale(torch.zeros(1, 3, 4, 4)))
+reveal_type(upscaler(Path("a.png")))
+reveal_type(upscaler(np.zeros((4, 4, 3), np.uint8)))
+reveal_type(upscaler.to("cpu", torch.bfloat16).generator)
+reveal_type(Generator.from_pretrained("srgan"))
+"""
+WRONG_PROGRAM = """
+import srgan_nb
+
+srgan_nb.Upscaler.from_pretrained("photo", devise="cpu")
+srgan_nb.Upscalar
+"""
+TYPES = ["Tensor", "Image", "ndarray", "Generator", "Generator"]
+
+
+def mypy(tmp_path, *arguments):
+    pytest.importorskip("mypy")
+    command = [sys.executable, "-m", "mypy", f"--cache-dir={tmp_path}/cache", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout
+
+
+@pytest.mark.slow
+def test_type_checkers_see_real_types(tmp_path):
+    "In a user's program under `--strict`, where wrong names are found, too. And our own modules are clean."
+    assert mypy(tmp_path).startswith("Success")
+    (tmp_path / "user.py").write_text(USER_PROGRAM, encoding="utf-8")
+    (tmp_path / "wrong.py").write_text(WRONG_PROGRAM, encoding="utf-8")
+    found = mypy(tmp_path, "--strict", tmp_path / "user.py", tmp_path / "wrong.py")
+    revealed = re.findall(r'Revealed type is ".*?(\w+)(?:\[.*)?"', found)
+    errors = [line for line in found.splitlines() if "error:" in line]
+    assert revealed == TYPES and all("wrong.py" in line for line in errors), found
+    assert [re.search(r"\[[\w-]+\]$", line)[0] for line in errors] == ["[call-arg]", "[attr-defined]"]
+
+
+@pytest.mark.slow
+def test_imports_warn_of_nothing():
+    "Not even if warnings are errors, and with a home folder that can't be found."
+    everything = "; ".join(f"import srgan_nb.{path.stem}" for path in sorted((ROOT / "srgan_nb").glob("[a-z]*.py")))
+    nowhere = {key: value for key, value in os.environ.items() if key not in ("HOME", "USERPROFILE")}
+    for program, environment in [("import srgan_nb", None), (everything, None), (everything, nowhere)]:
+        command = [sys.executable, "-W", "error", "-c", program]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr[-1000:]
+
+
+ENLARGES = """
+import sys
+for name in "accelerate torchvision skimage scipy matplotlib tifffile pyvips psutil fastcore nbdev".split():
+    sys.modules[name] = None
+import torch
+from PIL import Image
+from srgan_nb import Upscaler
+upscaler = Upscaler.from_pretrained("photo", device="cpu", precision="fp32")
+print(upscaler(Image.new("RGB", (5, 4))).size, tuple(upscaler.upscale(torch.zeros(1, 3, 4, 5)).shape))
+"""
+
+
+def test_enlarging_needs_few_packages():
+    "No more than help.ipynb lists for those who only enlarge pictures."
+    done = subprocess.run([sys.executable, "-c", ENLARGES], capture_output=True, text=True)
+    assert done.stdout == "(20, 16) (1, 3, 16, 20)\n", done.stderr
+
+
+def test_a_large_result_without_its_extra_is_one_sentence(tmp_path, monkeypatch, upscaler):
+    from srgan_nb.media import upscale_file
+
+    def full(*_):
+        raise MemoryError
+
+    Image.new("RGB", (5, 4)).save(tmp_path / "a.png")
+    monkeypatch.setitem(sys.modules, "pyvips", None)
+    upscale_file(tmp_path / "a.png", tmp_path / "b.png", upscaler)
+    monkeypatch.setattr(Upscaler, "strips", full)
+    with pytest.raises(OSError, match=r"c.png: .*no memory for the whole result; pip install 'srgan-nb\[large\]'"):
+        upscale_file(tmp_path / "a.png", tmp_path / "c.png", upscaler)
+    assert not (tmp_path / "c.png").exists()
+
+
+HELP = """
+import inspect, sys
+from srgan_nb import Upscaler, __file__ as package
+from srgan_nb.weights import load_generator
+assert package.startswith(sys.argv[1]), package
+for documented in (Upscaler.__init__, Upscaler.upscale, Upscaler.from_pretrained, load_generator):
+    text = inspect.getdoc(documented)
+    for name in inspect.signature(documented).parameters:
+        assert name == "self" or f"    {name}: " in text, (documented, name)
+print(inspect.getdoc(Upscaler.upscale))
+"""
+
+
+@pytest.mark.slow
+def test_the_wheel_has_what_users_need_and_no_more(tmp_path):
+    "Types, licences and docstrings that describe each parameter; nothing of nbdev's. Otherwise it has the same code."
+    pytest.importorskip("build")
+    source, unpacked = tmp_path / "source", tmp_path / "unpacked"
+    listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT).stdout.splitlines()
+    for name in listed:
+        if name.startswith(("srgan_nb/", "tools/")) or "/" not in name:
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)]
+    done = subprocess.run(build, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    wheel, = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(unpacked)
+    about, = unpacked.glob("*.dist-info")
+    scripts = (about / "entry_points.txt").read_text(encoding="utf-8")
+    assert "nbdev" not in scripts and "srgan = srgan_nb.cli:start" in scripts
+    for licence in ("LICENSE", "srgan_nb/weights/LICENSE"):
+        assert (about / "licenses" / licence).read_bytes() == (ROOT / licence).read_bytes()
+    package = {path.relative_to(unpacked).as_posix() for path in (unpacked / "srgan_nb").rglob("*") if path.is_file()}
+    assert package == {name for name in listed if name.startswith("srgan_nb/")} - {"srgan_nb/_modidx.py"}
+    for name in package:
+        if name.endswith(".py"):
+            assert code_of(unpacked / name) == code_of(ROOT / name), name
+    there = os.environ | dict(PYTHONPATH=str(unpacked))
+    command = [sys.executable, "-c", HELP, str(unpacked)]
+    text = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=there).stdout
+    assert "\nArgs:\n    lr: `(N, 3, H, W)`, RGB" in text and "\nReturns:\n    `(N, 3, " in text
+
+
+def code_of(path):
+    "A module's syntax tree without docstrings."
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)
+
+
+def test_every_dependency_has_a_lower_bound_that_is_tested():
+    from oldest import pins
+    assert pins() and all("==" in pin for pin in pins())
