@@ -53,14 +53,18 @@ def ours_step(stage: str, batch: int, precision: str, *options: str):
     return run
 
 
-def ours_upscale(side: int, precision: str, *options: str):
-    "Upscaling a square of `side` LR pixels; `whole` switches off the strips, `compiled` compiles the generator."
+def ours_upscale(size: int | tuple, precision: str, *options: str):
+    """Upscaling a picture of `size` LR pixels: the side of a square, or height and width.
+
+    `whole` switches off the strips, `compiled` compiles the generator.
+    """
     import torch
 
     from srgan_nb import Generator, Upscaler, inference
-    if "whole" in options: inference.RENDER_PIXELS = 10**9
+    if "whole" in options: inference.STRIP_PIXELS = 10**9
     upscaler = Upscaler(Generator(), precision=precision, compile="compiled" in options)
-    lr = torch.rand(1, 3, side, side)
+    height, width = size if isinstance(size, tuple) else (size, size)
+    lr = torch.rand(1, 3, height, width)
     return lambda: upscaler.upscale(lr)
 
 
@@ -212,6 +216,24 @@ def measure_inference(rounds, threads, rates):
         yield from rows_of("inference", f"{side} x {side}", results, rates)
 
 
+def measure_sizes(rounds, threads, rates):
+    "Ours at sizes for which the textbook has no memory, with the operations that a single pass needs."
+    for height, width in ((512, 512), (1024, 1024), (1365, 2048), (2730, 4096)):
+        results = in_turns("upscale", ("auto",), (height, width), 1, threads)
+        for row in rows_of("sizes", f"{width} x {height}", results, rates):
+            yield row | dict(needed=round(needed_gigaflop(height, width), 1))
+
+
+def needed_gigaflop(height: int, width: int) -> float:
+    "The operations of one pass through Fig. 4, counted on tensors without contents."
+    import torch
+
+    from srgan_nb import Generator
+    from srgan_nb.fast_tail import use_fast_tail
+    with torch.device("meta"): network, lr = use_fast_tail(Generator().eval()), torch.rand(1, 3, height, width)
+    return gigaflop(lambda: network(lr))
+
+
 def measure_parts(rounds, threads, rates):
     """The gain from each part, measured without it.
 
@@ -353,6 +375,7 @@ def measure_large(rounds, threads, rates):
 MEASURES = dict(
     training=measure_training,
     inference=measure_inference,
+    sizes=measure_sizes,
     parts=measure_parts,
     compile=measure_compile,
     data=measure_data,
