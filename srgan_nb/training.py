@@ -45,7 +45,15 @@ from srgan_nb.run_folder import (
     save_run,
     warn,
 )
-from .steps import discriminator_step, gan_loss, generator_turn, srgan_step, srresnet_step, update_ema
+from srgan_nb.steps import (
+    batchnorms,
+    discriminator_step,
+    gan_loss,
+    generator_turn,
+    srgan_step,
+    srresnet_step,
+    update_ema,
+)
 from .utils import progress
 
 # %% ../nbs/10_runs.ipynb #r-update-code
@@ -142,9 +150,10 @@ def _prepare(run: Run, network: nn.Module, opt) -> tuple:
     if run.config.sync_batchnorm and run.accelerator.num_processes > 1:
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network) # the same parameters, other layers
     network.train()
-    if run.config.fixed_batchnorm and isinstance(network, Generator):
-        for layer in network.modules():
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm): layer.eval()
+    slices = run.config.accumulate
+    for layer in batchnorms(network):
+        if slices > 1: layer.momentum = 1 - 0.9 ** (1 / slices) # PyTorch's 0.1, once per step and not per slice
+        if run.config.fixed_batchnorm and isinstance(network, Generator): layer.eval()
     return run.accelerator.prepare(network, opt)
 
 # %% ../nbs/10_runs.ipynb #r-rates-code
@@ -214,7 +223,7 @@ def train_stage(
             set_rates(state, rate, rate * config.d_rate)
             take_step = full_step if state.step >= config.d_warmup else head_start
             report = take_step(*draw_pair(run, state.step, rank, world))
-            update_ema(state.ema, state.g, config.ema, state.step)
+            if take_step is full_step: update_ema(state.ema, state.g, config.ema, state.step)
             state.step += 1
             finite.append(report.pop("finite"))
             bar.update()
