@@ -65,7 +65,7 @@ def new_state(
 ) -> TrainState: # at step 0
     "Networks and optimisers at the beginning of a stage."
     with _SEEDING, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed) # the CPU's only; `torch.manual_seed` would move a GPU's as well
         g, ema = Generator(**config.architecture), Generator(**config.architecture)
         d = Discriminator(config.d_channels) if stage == "srgan" else None
     ema.load_state_dict(g.state_dict())

@@ -25,7 +25,14 @@ from .checkpoint import TrainState, average_tensors, list_checkpoints, new_state
 from .config import STAGES, Config, learning_rate
 from .cuda_graph import CudaGraphStep, skip_unusable_step
 from .data import PhotoStore, draw_crops
-from .devices import keep_freed_memory, make_accelerator, pick_device, pick_precision, precision_name
+from srgan_nb.devices import (
+    keep_freed_memory,
+    leave_no_trace,
+    make_accelerator,
+    pick_device,
+    pick_precision,
+    precision_name,
+)
 from .fast_tail import use_fast_tail
 from .generator import Generator
 from .photo_cache import move_to_device, open_store
@@ -331,6 +338,7 @@ def _check_reached(run: Run, state: TrainState | None, stages: tuple) -> None:
     raise ValueError(f"{folder}: {position}; {advice}")
 
 # %% ../nbs/10_runs.ipynb #r-train-code
+@leave_no_trace()
 def train(
     config: Config | None, # a preset or your own; None with `resume`: as it was last started
     data, # a folder of photos, a dict name -> `Image`, or a PhotoStore
@@ -349,9 +357,11 @@ def train(
     track: str | None = None, # send the metrics to `tensorboard`, or another tracker Accelerate knows, as well
     on_save: Callable | None = None, # called after each save with the run folder, the stage and the step
 ) -> Path: # the run folder: checkpoints, metrics.jsonl, samples/, train.json, generator.safetensors
-    """Train SRResNet, SRGAN or one after the other. Raises, with what to do: `ValueError` for a folder that holds a run
-    or belongs to a running one, no usable photos, weights that do not fit; `FloatingPointError` as
-    count_nonfinite_steps; `OSError` for a full disk or a folder that is gone."""
+    """Train SRResNet, SRGAN or one after the other. Afterwards PyTorch's settings and random numbers and your own
+    `Accelerator` are what they were, but on a CPU under Linux the process keeps freed memory until it ends. Raises,
+    with what to do: `ValueError` for a folder that holds a run or belongs to a running one, no usable photos, weights
+    that do not fit; `FloatingPointError` as count_nonfinite_steps; `OSError` for a full disk or a folder that is gone;
+    and `KeyboardInterrupt` after Ctrl-C, SIGTERM or SIGHUP, when the step is done and a checkpoint written."""
     folder, record, given = Path(out), read_record(out), init
     check_folder(folder, record, resume)
     newest = list_checkpoints(folder)[:1] # of a resumed run only

@@ -44,21 +44,22 @@ _MISFITS = (RuntimeError, KeyError, TypeError, ValueError, AttributeError, Safet
 
 def _build(architecture: dict):
     "The network that a file describes: one of another code base may need more than ours has."
-    if "takes" not in architecture: return Generator(**architecture)
+    if "takes" not in architecture:
+        with torch.device("meta"): return Generator(**architecture) # sizes only: no random numbers are drawn
     from srgan_nb.convert import Range, Wrapped  # chapter 15
     takes, gives = (Range(**{key: tuple(value) for key, value in architecture.pop(name).items()})
         for name in ("takes", "gives"))
     tanh = architecture.pop("tanh")
-    return Wrapped(Generator(**architecture), takes, tanh, gives)
+    return Wrapped(_build(architecture), takes, tanh, gives)
 
 def _read_generator(path) -> Generator:
     about, tensors = read_tensors(path, "generator", "slim checkpoint")
     tensors = tensors_under(tensors, "ema.") or tensors # a slim checkpoint holds more than the average
-    for key, t in tensors.items():
-        if t.is_floating_point(): tensors[key] = t.float()
+    for key, t in tensors.items(): # copies, which don't need the file any more
+        tensors[key] = t.to(torch.float32 if t.is_floating_point() else t.dtype, copy=True)
     try:
         generator = _build(json.loads(about["architecture"]))
-        generator.load_state_dict(tensors)
+        generator.load_state_dict(tensors, assign=True)
     except _MISFITS as error:
         architecture = about.get("architecture")
         raise ValueError(f"{path}: does not fit its own architecture, {architecture}: {error}") from None
@@ -82,6 +83,7 @@ def _read_bundled(name: str) -> Generator:
     return generator
 
 # %% ../nbs/08_checkpoints.ipynb #w-find-code
+@torch.inference_mode(False) # inside such a block the weights could never be trained
 def load_generator(
     name, # a bundled name (`photo`, `srgan`, `srresnet`), a file, a run folder, a `save_pretrained` folder, a hub id
     **kwargs, # for the hub client: `revision`, `token`, ...
@@ -115,7 +117,7 @@ def _check_name(name) -> None:
 def _from_hub(name, **kwargs) -> Generator:
     load = PyTorchModelHubMixin.from_pretrained.__func__ # the mixin's own method, not the one we put in its place
     try:
-        generator = load(Generator, name, strict=True, **kwargs)
+        with torch.random.fork_rng(devices=[]): generator = load(Generator, name, strict=True, **kwargs).float()
     except OSError as error:
         problem = "can be neither read here nor had from the hub"
         raise OSError(f"{name}: {problem}: {error}") from None
