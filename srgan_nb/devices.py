@@ -11,6 +11,7 @@ import atexit
 import ctypes
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -73,10 +74,13 @@ def make_accelerator(
     folder=None, # where a tracker may write
 ) -> Accelerator:
     """An `Accelerator` with this device and precision, even if the process had another one before.
-    Raises `ValueError` for an unknown tracker, or one that is not installed."""
+    Raises `ValueError` for an unknown tracker, or one that is not installed, and `TimeoutError` if processes that were
+    launched together don't meet."""
     chosen = pick_device(device)
     mixed = "bf16" if pick_precision(precision, chosen) == torch.bfloat16 else "no"
     if track: _check_tracker(track)
+    from srgan_nb.processes import meet  # chapter 10
+    meet()
     for kind in _SHARED: kind._shared_state = {} # earlier Accelerators hold on to theirs
     # D runs twice before it learns, so BatchNorm's buffers must not be overwritten in between:
     handlers = [DistributedDataParallelKwargs(broadcast_buffers=False), AutocastKwargs(cache_enabled=False)]
@@ -131,6 +135,13 @@ def leave_no_trace() -> Iterator[None]:
         finally:
             if dtype != torch.float32: torch.set_default_dtype(dtype)
             for kind, state in states.items(): kind._shared_state = state
+
+# %% ../nbs/09_speed.ipynb #sp-fork-code
+def _after_fork() -> None:
+    torch.set_num_threads(1)
+    if "pyvips" in sys.modules: sys.modules["pyvips"] = None # to import it is an ImportError now, as if it were missing
+
+if hasattr(os, "register_at_fork"): os.register_at_fork(after_in_child=_after_fork)
 
 # %% ../nbs/09_speed.ipynb #sp-memory-code
 def glibc_function(

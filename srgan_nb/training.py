@@ -44,6 +44,7 @@ from srgan_nb.run_folder import (
     draw_pair,
     is_finished,
     is_published,
+    keep_generator,
     latest_checkpoint_hint,
     lock_run,
     newest_state,
@@ -216,8 +217,9 @@ def _give_up(run: Run, step: int) -> None:
 def train_stage(
     run: Run, # what stays the same
     state: TrainState, # what changes; its stage says which
-) -> bool: # False if the user asked to stop
-    "Train until the stage's length is reached, logging and saving on the way."
+) -> None:
+    """Train until the stage's length is reached, logging and saving on the way. Raises `KeyboardInterrupt` if it was
+    asked to stop, when the step is saved."""
     config, accelerator = run.config, run.accelerator
     stage = getattr(config, state.stage)
     steps = run.length(state.stage)
@@ -244,8 +246,15 @@ def train_stage(
                 in_a_row = count_nonfinite_steps(run, state, torch.stack(finite), in_a_row)
                 finite = []
             if saving and (last or stopping or not in_a_row): save_run(run, state) # else weights may be spoiled
-            if stopping and not last: return False
-        return world > 1 or not asked_to_stop() # the user may have asked during the last save
+            if stopping: break
+        stopped = _is_stopped(accelerator, asked_to_stop, True) # perhaps during the last save
+        if stopped: _say_stopped(run, state)
+    if stopped: raise KeyboardInterrupt # if the signal's own handler didn't
+
+def _say_stopped(run: Run, state: TrainState) -> None:
+    where = f"stopped after step {state.step} of {state.stage}"
+    if not is_finished(run.folder): run.accelerator.print(f"{where}; go on with --resume")
+    run.accelerator.wait_for_everyone() # a launcher ends the others as soon as one has gone
 
 def _is_stopped(accelerator: Accelerator, asked_to_stop: Callable, may_ask_others: bool) -> bool:
     asked_here = asked_to_stop()
@@ -293,15 +302,13 @@ def train_stages(
         resumed = reached is not None and reached.stage == name
         if resumed: state = reached
         else: state = new_state(run.config, name, run.seed, accelerator.device, start)
+        if not resumed and accelerator.is_main_process: keep_generator(run.folder, name)
         use_fast_tail(state.ema)
         if resumed and accelerator.is_main_process and not is_published(run, state): publish(run, state)
         where = f"{accelerator.device}, {len(run.store)} photos, {precision_name(accelerator)}"
         if state.step >= steps: accelerator.print(f"{name}: all {steps} steps are done")
         else: accelerator.print(f"{name}: step {state.step} to {steps} on {where}")
-        if not train_stage(run, state):
-            if is_finished(run.folder): return
-            accelerator.print(f"stopped after step {state.step} of {name}; go on with --resume")
-            return
+        train_stage(run, state)
         start = average_tensors(state.ema)
 
 # %% ../nbs/10_runs.ipynb #r-recall
@@ -394,8 +401,9 @@ def train(
         _check_reached(run, reached, stages)
         if accelerator.is_main_process: begin_folder(run, reached, resume, asked)
         accelerator.init_trackers("srgan_nb", _flat(asdict(config)))
-        train_stages(run, stages, start, reached)
-    for tracker in accelerator.trackers: tracker.finish()
+        try: train_stages(run, stages, start, reached)
+        finally:
+            for tracker in accelerator.trackers: tracker.finish()
     accelerator.wait_for_everyone() # all processes find it finished
     return folder
 

@@ -1,5 +1,8 @@
 "The library inside other people's programs: it changes nothing of theirs, and nothing of theirs changes what it does."
+import multiprocessing
 import os
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -191,3 +194,104 @@ def test_variables_of_the_environment_decide_nothing(alone, tmp_path, monkeypatc
     assert dict(os.environ) == before
     assert same_tensors(alone, run)
     assert read_record(run) | dict(started="") == read_record(alone) | dict(started="")
+
+
+# Threads, event loops, and processes
+
+SERVER = """
+import asyncio, sys
+from PIL import Image
+from srgan_nb.inference import Upscaler
+from srgan_nb.weights import load_generator
+
+upscaler = Upscaler(load_generator(sys.argv[1]), device="cpu", precision="fp32")
+photos = [Image.effect_noise((20 + k, 30), 50).convert("RGB") for k in range(8)]
+expected = [upscaler(photo).tobytes() for photo in photos]
+
+async def main():
+    ticks = 0
+
+    async def clock():
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    ticking = asyncio.create_task(clock())
+    work = [asyncio.to_thread(upscaler, photo) for photo in photos] + [asyncio.to_thread(load_generator, sys.argv[1])]
+    *results, _ = await asyncio.gather(*work)
+    ticking.cancel()
+    assert [result.tobytes() for result in results] == expected
+    assert ticks > len(photos)
+
+asyncio.run(main())
+"""
+
+TRAIN_IN_A_THREAD = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from srgan_nb.config import TINY, Stage
+from srgan_nb.data import sample_photos
+from srgan_nb.training import train
+
+config = replace(TINY, srresnet=Stage(2), srgan=Stage(2), n_blocks=1, channels=8, d_channels=4, crop=32, save_every=2)
+with ThreadPoolExecutor() as pool: # as a server that trains in the background
+    pool.submit(train, config, sample_photos(), sys.argv[1], device="cpu", precision="fp32").result()
+"""
+
+START = """
+import multiprocessing, sys
+from pathlib import Path
+import torch
+from PIL import Image
+from srgan_nb.inference import Upscaler
+from srgan_nb.media import upscale_file
+from srgan_nb.weights import load_generator
+
+def work(photo, weights, target):
+    upscale_file(photo, target, Upscaler(load_generator(weights), device="cpu", precision="fp32"))
+
+if __name__ == "__main__":
+    how, photo, weights, folder = sys.argv[1:]
+    torch.set_num_threads(2)
+    work(photo, weights, f"{folder}/here.png") # now OpenMP and libvips have threads
+    context = multiprocessing.get_context(how)
+    processes = [context.Process(target=work, args=(photo, weights, f"{folder}/{k}.png")) for k in range(2)]
+    for process in processes: process.start()
+    for process in processes: process.join(200)
+    assert [process.exitcode for process in processes] == [0, 0]
+    here, *others = (Image.open(f"{folder}/{name}.png") for name in ("here", 0, 1))
+    assert all(other.tobytes() == here.tobytes() for other in others)
+"""
+
+
+def run_program(tmp_path, text, *arguments):
+    "Run a program of its own, in which nothing is ours but the library. OpenMP has several threads."
+    program = tmp_path / "program.py"
+    program.write_text(text, encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    command = [sys.executable, program, *arguments]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=900, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_an_event_loop_with_threads(tmp_path, weights):
+    "One upscaler for all requests; the loop goes on while they are served."
+    run_program(tmp_path, SERVER, weights)
+
+
+@pytest.mark.slow
+def test_a_run_in_a_thread(alone, tmp_path):
+    run_program(tmp_path, TRAIN_IN_A_THREAD, tmp_path / "run")
+    assert read_record(tmp_path / "run")["config"]["srgan"]["steps"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["spawn", "fork"])
+def test_processes_started_after_use(tmp_path, weights, photos, how):
+    "They neither hang nor write other pixels."
+    if how not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system cannot {how}")
+    run_program(tmp_path, START, how, photos / "coffee.png", weights, tmp_path)
