@@ -24,7 +24,6 @@ generator and a line in evaluations.jsonl, with the figures of `srgan evaluate -
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
@@ -44,7 +43,7 @@ from srgan_nb.evaluation import evaluate_folder
 from srgan_nb.files import atomic_path
 from srgan_nb.inference import self_ensemble
 from srgan_nb.photo_cache import move_to_device
-from srgan_nb.run_folder import is_finished, read_record
+from srgan_nb.run_folder import read_record
 from srgan_nb.training import train
 from srgan_nb.utils import to_8bit, to_unit
 from srgan_nb.weights import load_generator, save_generator
@@ -281,8 +280,6 @@ def main(
         init=init or start, vgg=vgg, resume=read_record(run) is not None, seed=seed, compile=compile,
         on_save=evaluation(valid),
     )
-    # Exit with an error, so that release.sh does not go on to the next part.
-    if not is_finished(run): sys.exit(f"{part}: stopped; run the same command to continue")
     if os.environ.get("RANK", "0") != "0": return
     if part == "taught": average_with_teacher(run, config.srresnet.steps, start)
     if config.fixed_batchnorm: recalibrate_batchnorm(run, photos)

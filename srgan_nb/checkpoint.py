@@ -65,7 +65,7 @@ def new_state(
 ) -> TrainState: # at step 0
     "Networks and optimisers at the beginning of a stage."
     with _SEEDING, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed) # the CPU's only; `torch.manual_seed` would move a GPU's as well
         g, ema = Generator(**config.architecture), Generator(**config.architecture)
         d = Discriminator(config.d_channels) if stage == "srgan" else None
     ema.load_state_dict(g.state_dict())
@@ -133,12 +133,17 @@ def save_checkpoint(
     config: Config, # the run's
     seed: int, # the run's
 ) -> Path: # the file
-    "Write a checkpoint, then remove all but the newest two. One file of plain tensors: nothing is pickled."
+    """Write a checkpoint, then remove all but the newest two and each stage's last. One file of plain tensors: nothing
+    is pickled."""
     path = Path(run) / f"checkpoint-{state.stage}-{state.step}.safetensors"
     tensors = state_tensors(state) | dict(rng=torch.get_rng_state())
     about = dict(stage=state.stage, step=state.step, seed=seed, config=json.dumps(asdict(config)))
     with atomic_path(path) as temporary: write_tensors(temporary, tensors, "checkpoint", **about)
-    for old in list_checkpoints(run)[2:]: old.unlink()
+    seen = set()
+    for place, checkpoint in enumerate(list_checkpoints(run)):
+        stage, _ = checkpoint_position(checkpoint)
+        if place > 1 and stage in seen: checkpoint.unlink()
+        seen.add(stage)
     return path
 
 def load_checkpoint(

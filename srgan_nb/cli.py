@@ -17,7 +17,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import replace
 from io import StringIO
 from itertools import count
@@ -30,10 +30,11 @@ from typer.core import TyperCommand
 
 from . import __version__
 from .paths import expand_paths, find_targets, is_clip, photos_in
-from .processes import finish_together, gather_all, is_first_process, shard
+from .processes import finish_together, gather_all, is_first_process, shard, stop_signals
 
 # %% ../nbs/14_cli.ipynb #4815e6d4
-EXIT_CODES = "Exit codes: 0 all was done; 1 something could not be done, and stderr says what; 2 wrong usage."
+EXIT_CODES = ("Exit codes: 0 all was done; 1 something could not be done, and stderr says what; 2 wrong usage. "
+    "Ctrl-C and kill end the command by that signal.")
 
 app = typer.Typer(help="SRGAN: photographs four times larger.", epilog=EXIT_CODES, no_args_is_help=True,
     context_settings=dict(help_option_names=["-h", "--help"]), pretty_exceptions_enable=False)
@@ -88,7 +89,14 @@ _Version = _option(bool, "Show the version.", "--version", callback=_version, is
 @app.callback()
 def main(version: _Version = False):
     "Options that come before a command's name."
-    signal.signal(signal.SIGTERM, signal.default_int_handler) # `kill` acts like Ctrl-C: the command tidies up
+    for number in stop_signals(): signal.signal(number, _interrupt)
+
+_signals = [] # those that arrived
+
+def _interrupt(number: int, frame) -> None:
+    "Like Ctrl-C, so that the command tidies up."
+    _signals.append(number)
+    raise KeyboardInterrupt
 
 def _encode_anyway(error: UnicodeError) -> tuple:
     "For `codecs`: bytes in a file name that aren't text stay as they are; characters the terminal lacks become `?`."
@@ -100,7 +108,16 @@ def start() -> None:
     codecs.register_error("srgan", _encode_anyway)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"): stream.reconfigure(errors="srgan")
-    app()
+    try: app()
+    finally: _die_by_signal()
+
+def _die_by_signal() -> None:
+    "End as the system would have ended us at once: a shell's loop goes on after an exit code, but not after a signal."
+    if not _signals: return
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError): stream.flush()
+    signal.signal(_signals[0], signal.SIG_DFL)
+    signal.raise_signal(_signals[0])
 
 # %% ../nbs/14_cli.ipynb #0f9929e2
 def _error(message) -> None:
@@ -272,7 +289,6 @@ def train(data: _Data, out: _RunFolder, preset: _Preset = None, stage: _Stage = 
         machine = dict(device=device, precision=precision, compile=compile)
         training.train(replace(settings, **changes), data, out, stage, resume=resume, seed=seed, **inputs, **machine)
         finish_together()
-        if not run_folder.is_finished(out): raise typer.Exit(1) # it was asked to stop, and has printed that
         advice = f"try: srgan upscale PHOTO -o OUT.png --weights {out}"
         if is_first_process(): typer.echo(f"{out}: generator.safetensors is ready; {advice}")
 
@@ -447,7 +463,6 @@ def _demo_train(photos: dict, out: Path) -> None:
         run = out / f"toy-run-{n}"
         if not run.exists(): break # earlier demos keep theirs
     training.train(config.TINY, photos, run, precision="fp32") # the same figures on every processor
-    if not run_folder.is_finished(run): raise typer.Exit(1) # it was asked to stop, and has printed that
     curve = out / "curve.png"
     _save_figure(run_folder.plot_metrics(run), curve)
     rows = run_folder.read_metrics(run)

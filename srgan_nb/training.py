@@ -25,7 +25,14 @@ from .checkpoint import TrainState, average_tensors, list_checkpoints, new_state
 from .config import STAGES, Config, learning_rate
 from .cuda_graph import CudaGraphStep, skip_unusable_step
 from .data import PhotoStore, draw_crops
-from .devices import keep_freed_memory, make_accelerator, pick_device, pick_precision, precision_name
+from srgan_nb.devices import (
+    keep_freed_memory,
+    leave_no_trace,
+    make_accelerator,
+    pick_device,
+    pick_precision,
+    precision_name,
+)
 from .fast_tail import use_fast_tail
 from .generator import Generator
 from .photo_cache import move_to_device, open_store
@@ -37,6 +44,7 @@ from srgan_nb.run_folder import (
     draw_pair,
     is_finished,
     is_published,
+    keep_generator,
     latest_checkpoint_hint,
     lock_run,
     newest_state,
@@ -47,6 +55,7 @@ from srgan_nb.run_folder import (
 )
 from srgan_nb.steps import (
     GanLoss,
+    batchnorms,
     discriminator_step,
     gan_loss,
     generator_turn,
@@ -150,9 +159,10 @@ def _prepare(run: Run, network: nn.Module, opt) -> tuple:
     if run.config.sync_batchnorm and run.accelerator.num_processes > 1:
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network) # the same parameters, other layers
     network.train()
-    if run.config.fixed_batchnorm and isinstance(network, Generator):
-        for layer in network.modules():
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm): layer.eval()
+    slices = run.config.accumulate
+    for layer in batchnorms(network):
+        if slices > 1: layer.momentum = 1 - 0.9 ** (1 / slices) # PyTorch's 0.1, once per step and not per slice
+        if run.config.fixed_batchnorm and isinstance(network, Generator): layer.eval()
     return run.accelerator.prepare(network, opt)
 
 # %% ../nbs/10_runs.ipynb #r-rates-code
@@ -208,8 +218,9 @@ def _give_up(run: Run, step: int) -> None:
 def train_stage(
     run: Run, # what stays the same
     state: TrainState, # what changes; its stage says which
-) -> bool: # False if the user asked to stop
-    "Train until the stage's length is reached, logging and saving on the way."
+) -> None:
+    """Train until the stage's length is reached, logging and saving on the way. Raises `KeyboardInterrupt` if it was
+    asked to stop, when the step is saved."""
     config, accelerator = run.config, run.accelerator
     stage = getattr(config, state.stage)
     steps = run.length(state.stage)
@@ -222,7 +233,7 @@ def train_stage(
             set_rates(state, rate, rate * config.d_rate)
             take_step = full_step if state.step >= config.d_warmup else head_start
             report = take_step(*draw_pair(run, state.step, rank, world))
-            update_ema(state.ema, state.g, config.ema, state.step)
+            if take_step is full_step: update_ema(state.ema, state.g, config.ema, state.step)
             state.step += 1
             finite.append(report.pop("finite"))
             bar.update()
@@ -236,8 +247,15 @@ def train_stage(
                 in_a_row = count_nonfinite_steps(run, state, torch.stack(finite), in_a_row)
                 finite = []
             if saving and (last or stopping or not in_a_row): save_run(run, state) # else weights may be spoiled
-            if stopping and not last: return False
-        return world > 1 or not asked_to_stop() # the user may have asked during the last save
+            if stopping: break
+        stopped = _is_stopped(accelerator, asked_to_stop, True) # perhaps during the last save
+        if stopped: _say_stopped(run, state)
+    if stopped: raise KeyboardInterrupt # if the signal's own handler didn't
+
+def _say_stopped(run: Run, state: TrainState) -> None:
+    where = f"stopped after step {state.step} of {state.stage}"
+    if not is_finished(run.folder): run.accelerator.print(f"{where}; go on with --resume")
+    run.accelerator.wait_for_everyone() # a launcher ends the others as soon as one has gone
 
 def _is_stopped(accelerator: Accelerator, asked_to_stop: Callable, may_ask_others: bool) -> bool:
     asked_here = asked_to_stop()
@@ -285,15 +303,13 @@ def train_stages(
         resumed = reached is not None and reached.stage == name
         if resumed: state = reached
         else: state = new_state(run.config, name, run.seed, accelerator.device, start)
+        if not resumed and accelerator.is_main_process: keep_generator(run.folder, name)
         use_fast_tail(state.ema)
         if resumed and accelerator.is_main_process and not is_published(run, state): publish(run, state)
         where = f"{accelerator.device}, {len(run.store)} photos, {precision_name(accelerator)}"
         if state.step >= steps: accelerator.print(f"{name}: all {steps} steps are done")
         else: accelerator.print(f"{name}: step {state.step} to {steps} on {where}")
-        if not train_stage(run, state):
-            if is_finished(run.folder): return
-            accelerator.print(f"stopped after step {state.step} of {name}; go on with --resume")
-            return
+        train_stage(run, state)
         start = average_tensors(state.ema)
 
 # %% ../nbs/10_runs.ipynb #r-recall
@@ -330,6 +346,7 @@ def _check_reached(run: Run, state: TrainState | None, stages: tuple) -> None:
     raise ValueError(f"{folder}: {position}; {advice}")
 
 # %% ../nbs/10_runs.ipynb #r-train-code
+@leave_no_trace()
 def train(
     config: Config | None, # a preset or your own; None with `resume`: as it was last started
     data: str | Path | dict | PhotoStore, # a folder of photos, a dict name -> `Image`, or a PhotoStore
@@ -348,9 +365,11 @@ def train(
     track: str | None = None, # send the metrics to `tensorboard`, or another tracker Accelerate knows, as well
     on_save: Callable | None = None, # called after each save with the run folder, the stage and the step
 ) -> Path: # the run folder: checkpoints, metrics.jsonl, samples/, train.json, generator.safetensors
-    """Train SRResNet, SRGAN or one after the other. Raises, with what to do: `ValueError` for a folder that holds a run
-    or belongs to a running one, no usable photos, weights that do not fit; `FloatingPointError` as
-    count_nonfinite_steps; `OSError` for a full disk or a folder that is gone."""
+    """Train SRResNet, SRGAN or one after the other. Afterwards PyTorch's settings and random numbers and your own
+    `Accelerator` are what they were, but on a CPU under Linux the process keeps freed memory until it ends. Raises,
+    with what to do: `ValueError` for a folder that holds a run or belongs to a running one, no usable photos, weights
+    that do not fit; `FloatingPointError` as count_nonfinite_steps; `OSError` for a full disk or a folder that is gone;
+    and `KeyboardInterrupt` after Ctrl-C, SIGTERM or SIGHUP, when the step is done and a checkpoint written."""
     folder, record, given = Path(out), read_record(out), init
     check_folder(folder, record, resume)
     newest = list_checkpoints(folder)[:1] # of a resumed run only
@@ -383,8 +402,9 @@ def train(
         _check_reached(run, reached, stages)
         if accelerator.is_main_process: begin_folder(run, reached, resume, asked)
         accelerator.init_trackers("srgan_nb", _flat(asdict(config)))
-        train_stages(run, stages, start, reached)
-    for tracker in accelerator.trackers: tracker.finish()
+        try: train_stages(run, stages, start, reached)
+        finally:
+            for tracker in accelerator.trackers: tracker.finish()
     accelerator.wait_for_everyone() # all processes find it finished
     return folder
 

@@ -47,15 +47,17 @@ class VGGFeatures(nn.Module):
         weights: str | Path | None = "imagenet", # `imagenet`: download; a safetensors file; None: random, for tests
     ):
         super().__init__()
-        layers = make_layers(cfgs["E"], batch_norm=False)
+        with torch.device("cpu" if weights is None else "meta"): # on `meta` layers have sizes only, and draw no numbers
+            layers = make_layers(cfgs["E"], batch_norm=False)
         self.features = layers[:layer_index(i, j) + 1]
         self.min_side = 2 ** (i - 1) # pixels that i - 1 poolings shrink to one
         shapes = {name: tensor.shape for name, tensor in self.state_dict().items()}
         file = None if weights == "imagenet" else weights
-        if weights is not None: self.load_state_dict(imagenet_tensors("vgg19", shapes, file))
+        if weights is not None: self.load_state_dict(imagenet_tensors("vgg19", shapes, file), assign=True)
         statistics = dict(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]) # of ImageNet's colours
         for name, colour in statistics.items():
-            self.register_buffer(name, torch.tensor(colour).view(1, 3, 1, 1), persistent=False)
+            values = torch.tensor(colour, dtype=torch.float32, device="cpu")
+            self.register_buffer(name, values.view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
 
     def train(self,

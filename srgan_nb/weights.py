@@ -66,7 +66,7 @@ def _fill(architecture: dict, tensors: dict, name: str | Path) -> Generator:
     "The network `architecture` with these tensors. It takes no more memory than they do, whatever a file promises."
     try:
         _check_sizes(architecture, tensors)
-        with torch.device("meta"): generator = _build(architecture) # shapes without memory
+        with torch.device("meta"): generator = _build(architecture) # shapes without memory or random numbers
         copies = {key: t.float() if t.is_floating_point() else t for key, t in tensors.items()}
         copies = {key: t.clone() if t is tensors[key] else t for key, t in copies.items()} # or the file stays mapped
         generator.load_state_dict(copies, assign=True)
@@ -101,6 +101,7 @@ def _read_bundled(name: str) -> Generator:
     return generator
 
 # %% ../nbs/08_checkpoints.ipynb #w-find-code
+@torch.inference_mode(False) # inside such a block the weights could never be trained
 def load_generator(
     name: str | Path, # a bundled name (`photo`, `srgan`, `srresnet`), a file, a run folder, a saved folder, a hub id
     revision: str | None = None, # of a hub id: branch, tag or commit
@@ -129,6 +130,9 @@ def _check_name(name: str | Path, path: Path) -> None:
         raise ValueError(f"{path}: a folder with {files}")
     looks_like_file = path.suffix in (".safetensors", ".pt", ".pth")
     looks_like_id = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(name))
+    if looks_like_id and path.parent.is_dir(): # a mistyped run folder; without a network, asking the hub takes minutes
+        problem = f"there is no {path.name} in the folder {path.parent}"
+        raise ValueError(f"{name}: {problem}; if you mean the hub's {name}, ask for it from another folder")
     if looks_like_file or not looks_like_id:
         choices = ", ".join([*bundled_weights(), "a file", "a run folder"])
         raise ValueError(f"{name}: no such weights; give {choices} or a hub id like owner/name")

@@ -14,6 +14,7 @@ import torch
 from bs4 import BeautifulSoup
 from filelock import FileLock
 from PIL import Image
+from torch import nn
 from typer.testing import CliRunner
 
 from srgan_nb.checkpoint import state_tensors
@@ -23,6 +24,7 @@ from srgan_nb.data import sample_photos
 from srgan_nb.devices import make_accelerator
 from srgan_nb.generator import Generator
 from srgan_nb.run_folder import read_metrics
+from srgan_nb.vgg import VGGFeatures
 from srgan_nb.weights import load_generator, save_generator
 
 ROOT = Path(__file__).parent.parent
@@ -51,6 +53,17 @@ def tiny_config(**changes) -> Config:
     "TINY with even smaller networks, so that a few training steps take seconds."
     small = dict(n_blocks=1, channels=8, d_channels=4, crop=32, batch=4, log_every=1)
     return replace(TINY, **small | changes)
+
+
+def loud_vgg(*phi):
+    "VGG in float64 with random weights, whose features are as large as its input."
+    torch.manual_seed(0)
+    vgg = VGGFeatures(*phi, weights=None)
+    for layer in vgg.features:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    return vgg.double()
 
 
 def red_disc(side: int, radius: int) -> Image.Image:

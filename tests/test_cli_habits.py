@@ -3,6 +3,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from srgan_nb import __version__, metrics
+from srgan_nb import __version__, metrics, processes
+from srgan_nb.weights import load_generator
 
 from conftest import SRGAN_COMMAND
 
@@ -85,8 +87,65 @@ def test_a_killed_upscaling_leaves_no_files(tmp_path):
         while process.poll() is None and not list(tmp_path.glob("out/*")):
             time.sleep(0.05)
         process.terminate()
-    assert process.returncode not in (0, -signal.SIGTERM)
+    assert process.returncode == -signal.SIGTERM # so that a shell's loop ends as well
     assert list(tmp_path.glob("out/*")) == []
+
+
+def test_what_a_launcher_left_behind_is_ignored(srgan, photos, weights, tmp_path, monkeypatch):
+    "Without an address to meet at, a process is alone, and the first."
+    for name, value in dict(RANK="1", WORLD_SIZE="2", LOCAL_RANK="1").items():
+        monkeypatch.setenv(name, value)
+    report = tmp_path / "figures.json"
+    assert srgan("evaluate", photos, "--weights", weights, "--json", report, "--device", "cpu").exit_code == 0
+    assert json.loads(report.read_text(encoding="utf-8"))["n"] == 3
+    assert srgan("upscale", photos, "-o", tmp_path / "large", "--weights", weights, "--device", "cpu").exit_code == 0
+    assert names_in(tmp_path / "large") == names_in(photos)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="no SIGTERM to catch")
+@pytest.mark.parametrize("command", ["upscale", "train"])
+def test_waiting_for_other_processes_is_announced_and_can_be_ended(photos, weights, tmp_path, command):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launched = dict(RANK="0", LOCAL_RANK="0", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    options = dict(
+        upscale=["upscale", photos, "-o", tmp_path / "out", "--weights", weights],
+        train=["train", "--data", photos, "--out", tmp_path / "out"],
+    )
+    words = list(map(str, [*SRGAN_COMMAND, *options[command], "--device", "cpu"]))
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=os.environ | launched) as process:
+        line = next(line for line in process.stderr if "waiting" in line)
+        process.terminate()
+    assert f"waiting for 2 processes at 127.0.0.1:{port} (this one is number 0)" in line
+    assert process.returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_processes_that_do_not_come_are_not_waited_for_forever(monkeypatch, capsys, rank):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launched = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(processes, "MEETING", 1)
+    with pytest.raises(TimeoutError, match=f"2 processes at 127.0.0.1:{port}.*unset RANK"):
+        processes.meet(patience=0)
+    assert "waiting for 2 processes" in capsys.readouterr().err
+
+
+def test_a_mistyped_run_folder_is_not_looked_for_on_the_hub(tmp_path, monkeypatch):
+    "Without a network, that would take minutes."
+    monkeypatch.setattr("srgan_nb.weights._from_hub", pytest.fail)
+    monkeypatch.chdir(tmp_path)
+    Path("runs/first").mkdir(parents=True)
+    with pytest.raises(ValueError, match="runs/frist: there is no frist in the folder runs; if you mean the hub's"):
+        load_generator("runs/frist")
+    for name in ("runs/first/generator.safetensor", "./frist", "frist", "../runs/first", "~/frist", "a/b/c"):
+        with pytest.raises(ValueError):
+            load_generator(name)
 
 
 def names_in(folder):

@@ -19,10 +19,9 @@ from srgan_nb.metrics import colour_shift, psnr
 from srgan_nb.steps import gan_loss, srgan_step, srresnet_step
 from srgan_nb.training import robust_update
 from srgan_nb.utils import photo_to_tensor, to_signed, to_unit
-from srgan_nb.vgg import VGGFeatures
 from srgan_nb.weights import load_generator
 
-from conftest import CPU_FP32
+from conftest import CPU_FP32, loud_vgg
 from textbook import DrawnGenerator
 
 
@@ -81,7 +80,7 @@ def test_srgan_step_has_the_textbook_gradients(batch, update):
     "The textbook freezes and shares nothing: D's turn, then G's, each with its own forward pass."
     lr, hr = batch
     state = new_state(PAPER, "srgan", 0, torch.device("cpu"))
-    vgg = VGGFeatures(5, 4, weights=None).double()
+    vgg = loud_vgg(5, 4)
     bce = F.binary_cross_entropy_with_logits
     real, fake = (torch.full((2, 1), value, dtype=torch.float64) for value in (1, 0))
 

@@ -430,6 +430,18 @@ def test_folders_that_look_alike_have_separate_caches(tmp_path):
     assert brightest == [0, 255]
 
 
+def test_a_photo_that_has_changed_is_decoded_again(tmp_path):
+    "Even if its name and the size of its file are the same: then its time tells."
+    photo, brightest = tmp_path / "photos/a.bmp", []
+    photo.parent.mkdir()
+    for seconds, colour in enumerate(("black", "white")):
+        Image.new("RGB", (40, 40), colour).save(photo)
+        os.utime(photo, (seconds, seconds))
+        store = PhotoStore(photo.parent, 32, cache=tmp_path / "cache")
+        brightest.append(store.pixels[0].max())
+    assert brightest == [0, 255]
+
+
 def test_processes_of_one_machine_share_the_memory(photos, monkeypatch):
     "Photos that fit once into half of the free memory do not fit eight times."
     size = sum(pixels.nbytes for pixels in PhotoStore(photos, 32).pixels)

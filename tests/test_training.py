@@ -123,7 +123,7 @@ def test_a_run_with_a_broken_last_checkpoint_is_not_finished(tmp_path, monkeypat
     monkeypatch.setattr(training, "train_stages", lambda *_: None) # stopped before the first step
     resume_here(run)
     assert not is_finished(run)
-    names = sorted(path.name for path in run.glob("checkpoint*"))
+    names = sorted(path.name for path in run.glob("checkpoint-srgan*"))
     assert names == ["checkpoint-srgan-6.safetensors", "checkpoint-srgan-8.broken"]
 
 
@@ -149,11 +149,13 @@ def test_a_folder_with_checkpoints_but_no_record_is_refused(whole, tmp_path):
 def test_a_stop_during_the_last_step_still_finishes_the_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training, "stop_request", lambda: nullcontext(lambda: True))
     one_step = replace(CONFIG, srresnet=Stage(1))
-    run = train_here(one_step, tmp_path / "run", "srresnet")
-    assert is_finished(run)
+    with pytest.raises(KeyboardInterrupt):
+        train_here(one_step, tmp_path / "run", "srresnet")
+    assert is_finished(tmp_path / "run")
     assert "stopped" not in capsys.readouterr().out
-    run = train_here(one_step, tmp_path / "both")
-    assert not is_finished(run)
+    with pytest.raises(KeyboardInterrupt):
+        train_here(one_step, tmp_path / "both")
+    assert not is_finished(tmp_path / "both")
     assert "stopped after step 1 of srresnet" in capsys.readouterr().out
 
 
@@ -205,6 +207,53 @@ def test_a_run_killed_while_it_draws_a_sample_draws_it_when_resumed(tmp_path, mo
     run = resume_here(tmp_path / "run", on_save=keep_save)
     assert (run / "samples/srresnet-0000002.png").is_file()
     assert saves == [(stage, step) for stage in ("srresnet", "srgan") for step in (2, 4, 6, 8)]
+
+
+def interrupt(number):
+    "A function for `on_save` that sends a signal to this process."
+    def send(run, stage, step):
+        signal.raise_signal(number)
+    return send
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_a_loop_of_runs(whole, tmp_path, name):
+    "The step is saved first, so the run can go on."
+    with pytest.raises(KeyboardInterrupt):
+        for seed in range(3):
+            train_here(CONFIG, tmp_path / str(seed), seed=seed, on_save=interrupt(getattr(signal, name)))
+    run, = tmp_path.iterdir()
+    assert list_checkpoints(run)[0].stem == "checkpoint-srresnet-3" # asked while the second step was being saved
+    resume_here(run)
+    assert same_tensors(whole, run)
+
+
+def test_a_signal_is_passed_on_to_the_program_s_own_handler(tmp_path):
+    got = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: got.append(number))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train_here(CONFIG, tmp_path / "run", on_save=interrupt(signal.SIGTERM))
+        assert got == [signal.SIGTERM]
+        signal.raise_signal(signal.SIGTERM)
+        assert len(got) == 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_each_stage_s_last_generator_and_checkpoint_stay(whole, tmp_path):
+    names = [path.stem for path in list_checkpoints(whole)]
+    assert names == ["checkpoint-srgan-8", "checkpoint-srgan-6", "checkpoint-srresnet-8"]
+    first = train_here(CONFIG, tmp_path / "first", "srresnet")
+    assert same_tensors(whole / "generator-srresnet.safetensors", first / "generator.safetensors")
+    assert not (first / "generator-srresnet.safetensors").exists()
+
+
+def test_a_folder_that_holds_no_record_is_not_finished(whole, tmp_path):
+    "As on a second machine whose disk isn't shared."
+    assert not is_finished(tmp_path)
+    shutil.copy(list_checkpoints(whole)[0], tmp_path)
+    assert not is_finished(tmp_path)
 
 
 # Weights to start from
@@ -369,7 +418,7 @@ def test_a_signal_finishes_the_step_and_writes_a_checkpoint(photos, tmp_path, na
         time.sleep(0.2)
     process.send_signal(number)
     out, err = process.communicate(timeout=900)
-    assert process.returncode == 1 and "Traceback" not in err, err
+    assert process.returncode == -number and "Traceback" not in err, err
     assert "stopped after step" in out
     assert "--resume" in out
     assert "is ready" not in out
