@@ -65,7 +65,7 @@ def test_a_pushed_generator_comes_back_with_figures_and_licence(hub, name):
 def test_a_pushed_discriminator_comes_back(hub):
     pushed = Discriminator(channels=4).eval()
     pushed.push_to_hub("owner/judge")
-    back = Discriminator.from_pretrained(hub / "owner/judge")
+    back = Discriminator.from_pretrained(hub / "owner/judge").eval() # some versions of the hub leave that to you
     assert same_output(back, pushed, 2 * torch.rand(2, 3, 32, 32) - 1)
     assert "discriminator of SRGAN" in (hub / "owner/judge/README.md").read_text(encoding="utf-8")
 

@@ -1,13 +1,10 @@
-"""Print what the package needs, each at its lower bound: pip install $(python tools/oldest.py) pytest beautifulsoup4
-
-Then `pip install --no-deps -e .`, and `pytest -q $(python tools/oldest.py --tests)` runs the tests that need no more.
-"""
+"Print what the package needs, each at its lower bound; with --tests, the tests to run there. See CONTRIBUTING.md."
 import sys
 from configparser import ConfigParser
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TESTS = ["library", "weights", "hub", "fast_paths", "training", "cli_input"]
+TESTS = ["library", "weights", "hub", "cli_input", "fast_paths", "training"]
 
 
 def pins() -> list:
