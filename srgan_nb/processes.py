@@ -70,6 +70,7 @@ def is_first_process() -> bool:
     if distributed := _connected(): return distributed.get_rank() == 0
     return not several_processes() or int(os.environ["RANK"]) == 0
 
+# %% ../nbs/10_runs.ipynb #r-meet-code
 MEETING = 600 # seconds in which all processes have to be there
 _meetings = [] # the connections, which must not be closed while others arrive
 
@@ -94,6 +95,7 @@ def meet(
     advice = f"start them with a launcher, or unset {', '.join(LAUNCHER)}"
     raise TimeoutError(f"{place} didn't meet within {MEETING} seconds; {advice}") from arrived[0]
 
+# %% ../nbs/10_runs.ipynb #r-shard-code
 def shard(
     items: list, # the same in all processes
     device: str, # `auto`, `cpu`, `cuda` or `mps`

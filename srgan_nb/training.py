@@ -38,6 +38,8 @@ from .generator import Generator
 from .photo_cache import move_to_device, open_store
 from .preflight import check_folder, check_request, check_shares, check_store, load_vgg
 from .processes import any_process, stop_request
+
+# %% ../nbs/10_runs.ipynb #r-imports5
 from srgan_nb.run_folder import (
     Run,
     begin_folder,
@@ -146,6 +148,7 @@ def make_step(
     both = partial(both, g, d, g_opt, d_opt, judge=judge, **settings)
     return _wrap_step(run, state, d_alone), _wrap_step(run, state, both)
 
+# %% ../nbs/10_runs.ipynb #r-step-helpers
 def _wrap_step(run: Run, state: TrainState, step: Callable) -> Callable:
     "`step` made safe, and recorded on one CUDA device."
     step = skip_unusable_step(state, step)
@@ -252,6 +255,7 @@ def train_stage(
         if stopped: _say_stopped(run, state)
     if stopped: raise KeyboardInterrupt # if the signal's own handler didn't
 
+# %% ../nbs/10_runs.ipynb #r-loop-stop
 def _say_stopped(run: Run, state: TrainState) -> None:
     where = f"stopped after step {state.step} of {state.stage}"
     if not is_finished(run.folder): run.accelerator.print(f"{where}; go on with --resume")
@@ -394,17 +398,13 @@ def train(
         raise ValueError(f"{config.name!r} has no steps for stage {stage!r}; give --steps")
     _use_device(run, may_move=store is not data)
     for name, reason in store.skipped.items(): warn(accelerator, f"skipped {name}: {reason}")
-    if given and str(given) != str(init):
-        warn(accelerator, f"init {given} is not read: the run goes on from {newest[0]}")
+    if given and str(given) != str(init): warn(accelerator, f"init {given} is not read: it goes on from {newest[0]}")
     asked = dict(stage=stage, init=init, vgg=vgg, asked_precision=precision)
     with _held(run, record), _explained(run):
         reached = newest_state(run) if resume else None
         _check_reached(run, reached, stages)
         if accelerator.is_main_process: begin_folder(run, reached, resume, asked)
-        accelerator.init_trackers("srgan_nb", _flat(asdict(config)))
-        try: train_stages(run, stages, start, reached)
-        finally:
-            for tracker in accelerator.trackers: tracker.finish()
+        with _tracked(run): train_stages(run, stages, start, reached)
     accelerator.wait_for_everyone() # all processes find it finished
     return folder
 
@@ -426,6 +426,14 @@ def _held(run: Run, record: dict | None) -> Iterator[None]:
         if main and read_record(folder) != record:
             raise ValueError(f"{folder}: another process has just begun a run there; choose another folder")
         yield
+
+@contextmanager
+def _tracked(run: Run) -> Iterator[None]:
+    "The trackers, which are closed however the run ends."
+    run.accelerator.init_trackers("srgan_nb", _flat(asdict(run.config)))
+    try: yield
+    finally:
+        for tracker in run.accelerator.trackers: tracker.finish()
 
 def _flat(values: dict, prefix: str = "") -> dict:
     "Nested settings as a tracker takes them: numbers and strings under dotted names."

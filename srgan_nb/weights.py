@@ -131,8 +131,7 @@ def _check_name(name: str | Path, path: Path) -> None:
     looks_like_file = path.suffix in (".safetensors", ".pt", ".pth")
     looks_like_id = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(name))
     if looks_like_id and path.parent.is_dir(): # a mistyped run folder; without a network, asking the hub takes minutes
-        problem = f"there is no {path.name} in the folder {path.parent}"
-        raise ValueError(f"{name}: {problem}; if you mean the hub's {name}, ask for it from another folder")
+        raise ValueError(f"{name}: not in the folder {path.parent}; for the hub's {name}, work in another folder")
     if looks_like_file or not looks_like_id:
         choices = ", ".join([*bundled_weights(), "a file", "a run folder"])
         raise ValueError(f"{name}: no such weights; give {choices} or a hub id like owner/name")

@@ -141,7 +141,7 @@ def test_a_mistyped_run_folder_is_not_looked_for_on_the_hub(tmp_path, monkeypatc
     monkeypatch.setattr("srgan_nb.weights._from_hub", pytest.fail)
     monkeypatch.chdir(tmp_path)
     Path("runs/first").mkdir(parents=True)
-    with pytest.raises(ValueError, match="runs/frist: there is no frist in the folder runs; if you mean the hub's"):
+    with pytest.raises(ValueError, match="runs/frist: not in the folder runs; for the hub"):
         load_generator("runs/frist")
     for name in ("runs/first/generator.safetensor", "./frist", "frist", "../runs/first", "~/frist", "a/b/c"):
         with pytest.raises(ValueError):
