@@ -565,6 +565,46 @@ def test_a_tga_without_transparency_is_opaque(tmp_path):
     assert open_photo(tmp_path / "a.tga").getchannel("A").getextrema() == (255, 255)
 
 
+def test_tiffs_that_pillow_misreads_are_refused(tmp_path):
+    "Signed levels, and 16 bits in separate planes. With 8 bits, or compressed, planes are no problem."
+    signed = np.asarray(four_colours().convert("L")).astype(np.int8)
+    tifffile.imwrite(tmp_path / "signed.tif", signed, photometric="minisblack")
+    with pytest.raises(ValueError, match="not 16 bits from black to white"): open_photo(tmp_path / "signed.tif")
+    planes = np.ascontiguousarray(np.asarray(four_colours()).transpose(2, 0, 1))
+    layout = dict(photometric="rgb", planarconfig="separate")
+    tifffile.imwrite(tmp_path / "8.tif", planes, **layout)
+    assert_alike(open_photo(tmp_path / "8.tif"), four_colours())
+    tifffile.imwrite(tmp_path / "16.tif", planes.astype(np.uint16) * 257, **layout)
+    with pytest.raises(ValueError, match="separate planes"): open_photo(tmp_path / "16.tif")
+
+
+def test_one_transparent_level_in_16_bits_is_refused(tmp_path):
+    Image.fromarray(np.full((8, 8), 40000, np.uint16)).save(tmp_path / "a.png", transparency=40000)
+    assert Image.open(tmp_path / "a.png").info["transparency"] == 40000
+    with pytest.raises(ValueError, match="one transparent level"): open_photo(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_inks_become_the_colours_of_their_profile(tmp_path, suffix):
+    "As littlecms sees them; Pillow alone would be 20 levels off. A damaged profile is named and not used."
+    pyvips = pytest.importorskip("pyvips")
+    picture = pyvips.Image.new_from_array(np.asarray(four_colours(48, 32))).copy(interpretation="srgb")
+    path = tmp_path / f"a.{suffix}"
+    inks = picture.icc_transform("cmyk", input_profile="srgb")
+    inks.write_to_file(str(path), **dict(Q=100) if suffix == "jpg" else {})
+    inks = Image.open(path)
+    press = inks.info["icc_profile"]
+    transform = ImageCms.buildTransform(BytesIO(press), ImageCms.createProfile("sRGB"), "CMYK", "RGB")
+    expected = ImageCms.applyTransform(inks, transform)
+    opened = open_photo(path)
+    assert_alike(opened, expected, 1)
+    assert np.abs(np.asarray(inks.convert("RGB"), int) - np.asarray(expected, int)).mean() > 10
+    assert "icc_profile" not in opened.info
+    inks.save(tmp_path / "damaged.tif", icc_profile=press[:200])
+    with pytest.warns(NotKept, match="profile"):
+        upscale_file(tmp_path / "damaged.tif", tmp_path / "large.png", UPSCALER)
+
+
 @pytest.mark.parametrize("tags", [{254: 1}, {50706: b"\1\4\0\0"}], ids=["a preview", "DNG"])
 def test_the_preview_of_a_raw_file_is_refused(srgan, tmp_path, weights, tags):
     info = TiffImagePlugin.ImageFileDirectory_v2()
