@@ -12,12 +12,13 @@ __all__ = ['picture_formats', 'unreadable', 'kind_of', 'find_files', 'passed_ove
 import os
 import re
 import warnings
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, TiffTags
 
 # %% ../nbs/12_files.ipynb #f-kinds-pictures
 _NO_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"} # recognised by Pillow, but not decoded
@@ -239,25 +240,53 @@ def warn_not_kept(
     warnings.warn(f"{name}: {what}", NotKept, stacklevel=3)
 
 # %% ../nbs/12_files.ipynb #f-origin-code
-_KEPT_TAGS = {270, 271, 272, 305, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096)} # of EXIF's first directory
-_KEPT_IFDS = 34665, 34853 # EXIF's own directory, and GPS
-_STALE_TAGS = {37121, 37122, 37500, 40962, 40963, 40965} # compression, the maker's note, sizes, another directory
+_KEPT_TAGS = {269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096)} # of EXIF
+_KEPT_IFDS = _EXIF, _GPS = 34665, 34853 # EXIF's own directory, and the place
+_NOTE, _INTEROP = 37500, 40965 # the maker's note, and a directory in EXIF's own, which may say Adobe RGB
+_STALE_TAGS = {37121, 37122, _NOTE, 40962, 40963} # compression, sizes
+_IPTC = 33723 # IPTC in a TIFF
+_ELSEWHERE = {700, _IPTC, 34377, 34675, *_KEPT_IFDS} # XMP, Photoshop's copy of IPTC, the profile
+_OF_SIZES = re.compile(r'\{"shape"|ImageJ=|<\?xml.*<OME', re.DOTALL) # how microscopy programs describe an array
 
 def note_origin(
     photo: Image.Image, # the page, as it was opened
     image: Image.Image, # the file
     pages: int, # how many it has
 ) -> None:
-    "Write into the page's `info` what only the file knows: format, pages, a TIFF's tags, whether `dpi` is real."
-    photo.info |= dict(pages=pages, format=image.format)
+    "Write into the page's `info` what only the file knows: see `_facts`, and `stale` for what can't go along."
+    comment, sixteen = image.info.get("comment"), image.mode.startswith("I") or image.info.get("stored_bits")
+    photo.info |= dict(pages=pages, format=image.format, stale=[], dpi=None, iptc=None, comment=None)
+    photo.info["bits"] = 16 if sixteen else image.info.get("bit_depth", 8) # the latter is HEIC's
+    if isinstance(comment, bytes): photo.info["comment"] = comment.replace(b"\0", b"") # a str is a PNG's text
     with suppress(Exception): # a damaged tag
         exif = image.getexif()
-        if image.format == "TIFF": photo.info["exif"] = clean_exif(exif).tobytes()
-        guessed = image.format in ("JPEG", "MPO", "TIFF") and not image.info.get("jfif_unit") and 282 not in exif
-        if guessed: photo.info.pop("dpi", None)
-        if 282 in exif and "dpi" not in photo.info:
-            unit = {2: 1, 3: 2.54}.get(exif.get(296, 2)) # inch, centimetre
-            if unit: photo.info["dpi"] = tuple(float(exif[tag]) * unit for tag in (282, 283))
+        photo.info["dpi"] = _resolution(image, exif)
+        photo.info["stale"] = list(_stale(image, exif))
+        if image.format in ("TIFF", "PNG"): photo.info["exif"] = clean_exif(exif).tobytes() # a PNG may hide it
+        iptc = (image.info.get("photoshop") or {}).get(0x0404) or exif.get(_IPTC)
+        if isinstance(iptc, bytes): photo.info["iptc"] = iptc
+        elif iptc: photo.info["stale"].append("IPTC, stored as whole numbers")
+
+def _resolution(image: Image.Image, exif: Image.Exif) -> tuple | None:
+    "Pixels per inch, if the file gives them and they make sense."
+    dpi = image.info.get("dpi")
+    if image.format in ("JPEG", "MPO", "TIFF") and not image.info.get("jfif_unit"): dpi = None # Pillow's guess
+    unit = {2: 1, 3: 2.54}.get(exif.get(296, 2)) # inch, centimetre
+    if not dpi and unit and 282 in exif: dpi = tuple(float(exif[tag]) * unit for tag in (282, 283))
+    return dpi if dpi and all(0 < value < 2**16 for value in dpi) else None
+
+def _stale(image: Image.Image, exif: Image.Exif) -> Iterator[str]:
+    "What the file holds that can't go along, in words."
+    if _NOTE in exif.get_ifd(_EXIF): yield "the maker's note"
+    if b"HasExtendedXMP" in image.info.get("xmp", b""): yield "a second part of the XMP"
+    if any(name == "APP11" for name, _ in getattr(image, "applist", [])): yield "content credentials"
+    densities = (image.info.get(name) for name in ("dpi", "aspect", "resolution", "jfif_density")) # the last if no unit
+    x, y = next(filter(None, densities), (1, 1))
+    if x != y and not _resolution(image, exif): yield f"pixels of {x:g} x {y:g}"
+    if _OF_SIZES.match(str(exif.get(270, ""))): yield "a description of its sizes"
+    if image.format == "TIFF":
+        private = [tag for tag in exif if tag > 2**15 and tag not in _KEPT_TAGS | _ELSEWHERE]
+        yield from (TiffTags.lookup(tag).name for tag in private)
 
 def clean_exif(
     exif: Image.Exif, # of a source
@@ -265,8 +294,10 @@ def clean_exif(
     "What is still true of a larger, upright picture: camera, date, place, author, rights."
     kept = Image.Exif()
     for tag in _KEPT_TAGS & set(exif): kept[tag] = exif[tag]
+    if _OF_SIZES.match(str(kept.get(270, ""))): del kept[270]
     for ifd in _KEPT_IFDS:
         values = {tag: value for tag, value in exif.get_ifd(ifd).items() if tag not in _STALE_TAGS}
+        if _INTEROP in values: values[_INTEROP] = exif.get_ifd(_INTEROP)
         if values: kept[ifd] = values
     return kept
 

@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import warnings
+import zlib
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -827,6 +828,152 @@ def test_an_opaque_alpha_is_no_transparency(tmp_path):
     opaque.save(tmp_path / "a.png")
     upscale_file(tmp_path / "a.png", tmp_path / "a.jpg", UPSCALER)
     assert Image.open(tmp_path / "a.jpg").mode == "RGB"
+
+
+def notes(source, target, **options):
+    "What is said about a result, below the name of its source."
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", NotKept)
+        upscale_file(source, target, UPSCALER, overwrite=True, **options)
+    return [str(note.message).removeprefix(f"{source}: ") for note in caught if note.category is NotKept]
+
+
+def with_chunks(path, *chunks, late=()):
+    "Write a PNG with further chunks before and after its pixels."
+    def join(chunks):
+        sized = [(struct.pack(">I", len(data)), name + data) for name, data in chunks]
+        return b"".join(size + body + struct.pack(">I", zlib.crc32(body)) for size, body in sized)
+
+    four_colours().save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:33] + join(chunks) + data[33:-12] + join(late) + data[-12:]) # after IHDR, before IEND
+
+
+def test_a_png_with_exif_in_a_text_is_turned_once(tmp_path):
+    "As ImageMagick writes it. The text would say again that the result isn't upright."
+    exif = exif_of(6)
+    exif[315] = "Ann"
+    raw = exif.tobytes()
+    text = b"Raw profile type exif\0\0" + zlib.compress(f"\nexif\n{len(raw):8}\n{raw.hex()}\n".encode())
+    with_chunks(tmp_path / "a.png", (b"zTXt", text))
+    for suffix in ("png", "jpg"):
+        upscale_file(tmp_path / "a.png", tmp_path / f"large.{suffix}", UPSCALER)
+        with Image.open(tmp_path / f"large.{suffix}") as large:
+            large.load()
+            assert large.size == (64, 96)
+            assert large.getexif().get(274, 1) == 1 and large.getexif()[315] == "Ann"
+
+
+def test_chunks_after_the_pixels_and_unknown_ones_are_not_lost_in_silence(tmp_path):
+    late = [(b"tEXt", b"Copyright\0Ann"), (b"eXIf", rich_exif().tobytes()[6:])]
+    with_chunks(tmp_path / "a.png", (b"caBX", b"credentials"), late=late)
+    assert notes(tmp_path / "a.png", tmp_path / "large.png") == ["left out the maker's note",
+        "left out caBX, of unknown contents"]
+    with Image.open(tmp_path / "large.png") as large:
+        large.load()
+        assert large.info["Copyright"] == "Ann" and large.getexif()[315] == "Ann Author"
+    assert "JPEG cannot hold its texts (Copyright)" in notes(tmp_path / "a.png", tmp_path / "large.jpg")
+    assert notes(tmp_path / "a.png", tmp_path / "large.png", metadata=False) == []
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_exiftool_reads_iptc_and_comments(tmp_path, suffix):
+    "Press agencies keep author and rights there."
+    if not shutil.which("exiftool"): pytest.skip("exiftool is not installed (Debian's libimage-exiftool-perl)")
+    four_colours().save(tmp_path / "a.jpg")
+    tags = ["-IPTC:CopyrightNotice=(c) Ann", "-IPTC:Keywords=lake", "-Comment=hello"]
+    subprocess.run(["exiftool", "-q", "-overwrite_original", *tags, tmp_path / "a.jpg"], check=True)
+    lost = {"tif": ["TIFF cannot hold its comment"], "webp": ["WEBP cannot hold its IPTC, comment"]}
+    assert notes(tmp_path / "a.jpg", tmp_path / f"large.{suffix}") == lost.get(suffix, [])
+    command = ["exiftool", "-json", "-IPTC:all", "-Comment", "-warning", tmp_path / f"large.{suffix}"]
+    read = json.loads(subprocess.run(command, capture_output=True, text=True).stdout)[0]
+    assert ("CopyrightNotice" in read, "Comment" in read) == (suffix != "webp", suffix in ("jpg", "png"))
+    assert "Warning" not in read
+
+
+def test_adobe_rgb_by_exif_alone_is_kept(tmp_path):
+    "A camera's JPEG without a profile, whose colour space is named in a directory within EXIF."
+    exif = Image.Exif()
+    exif[34665] = {40961: 65535, 40965: {1: "R03"}}
+    four_colours().save(tmp_path / "_a.jpg", exif=exif)
+    upscale_file(tmp_path / "_a.jpg", tmp_path / "large.jpg", UPSCALER)
+    kept = Image.open(tmp_path / "large.jpg").getexif()
+    assert kept.get_ifd(34665)[40961] == 65535 and kept.get_ifd(40965)[1] == "R03"
+
+
+DENSITIES = { # of a TIFF: x, y, unit -> pixels per inch in the result
+    "fax": ((204, 1), (98, 1), 2, (204, 98)), "centimetre": ((100, 1), (100, 1), 3, (254, 254)),
+    "no unit": ((300, 1), (300, 1), 1, None), "not a number": ((0, 0), (0, 0), 2, None),
+    "zero": ((0, 1), (0, 1), 2, None),
+}
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_a_resolution_is_kept_if_it_is_one(tmp_path, name):
+    x, y, unit, expected = DENSITIES[name]
+    tifffile.imwrite(tmp_path / "a.tif", np.asarray(four_colours()), photometric="rgb", metadata=None,
+        resolution=((7, 1), (7, 1)), resolutionunit=unit)
+    data = (tmp_path / "a.tif").read_bytes()
+    old = struct.pack("<2I", 7, 1)
+    assert data.count(old) == 2
+    for new in (x, y): data = data.replace(old, struct.pack("<2I", *new), 1)
+    (tmp_path / "a.tif").write_bytes(data)
+    for suffix in ("png", "jpg", "tif", "webp"):
+        large = tmp_path / f"large.{suffix}"
+        assert notes(tmp_path / "a.tif", large) == []
+        with Image.open(large) as result:
+            result.load()
+            exif = result.getexif()
+            given = "dpi" in result.info if suffix == "png" else 282 in exif or bool(result.info.get("jfif_unit"))
+            assert given == (expected is not None), suffix
+            dpi = result.info.get("dpi") or (exif.get(282), exif.get(283))
+            if expected: assert np.abs(np.array(dpi, float) - expected).max() < 1
+
+
+def test_facts_about_the_smaller_picture_are_named_and_left_out(tmp_path):
+    "How a microscope's program describes an array, where a satellite looked, pixels that are not square."
+    pixels = np.asarray(four_colours())
+    place = [(33550, "d", 3, (1., 1., 0.), True)]
+    tifffile.imwrite(tmp_path / "a.ome.tif", pixels, photometric="rgb")
+    tifffile.imwrite(tmp_path / "b.tif", pixels, photometric="rgb", extratags=place)
+    tifffile.imwrite(tmp_path / "c.tif", pixels[..., 0], imagej=True)
+    tifffile.imwrite(tmp_path / "d.tif", pixels, photometric="rgb", metadata=None, description="a lake")
+    with_chunks(tmp_path / "e.png", (b"pHYs", struct.pack(">2IB", 2, 1, 0)))
+    large = tmp_path / "large"
+    said = {path.name: notes(path, large / f"{path.stem}.tif") for path in sorted(tmp_path.glob("*.*"))}
+    sizes = "left out a description of its sizes"
+    assert said == {"a.ome.tif": [sizes], "b.tif": [f"{sizes}, ModelPixelScaleTag"], "c.tif": [sizes], "d.tif": [],
+        "e.png": ["left out pixels of 2 x 1"]}
+    for name in "abcd":
+        with tifffile.TiffFile(next(large.glob(f"{name}.*"))) as file:
+            assert file.asarray().shape[:2] == (64, 96)
+            assert file.pages[0].description == ("a lake" if name == "d" else "")
+
+
+def test_more_than_8_bits_are_named(tmp_path):
+    write_deep(tmp_path / "a.png", np.asarray(four_colours()).astype(np.uint16) * 257)
+    assert notes(tmp_path / "a.png", tmp_path / "large.png") == ["16 bits a channel; the result has 8"]
+    if "HEIF" not in picture_formats(): return
+    import pillow_heif
+    pixels = np.asarray(four_colours(64, 64)).astype(np.uint16) * 257
+    pillow_heif.from_bytes("RGB;16", (64, 64), pixels.tobytes()).save(tmp_path / "b.heic")
+    assert notes(tmp_path / "b.heic", tmp_path / "large.png") == ["10 bits a channel; the result has 8"]
+
+
+@pytest.mark.parametrize("suffix", ["heic", "avif"])
+def test_an_hdr_photograph_says_what_its_numbers_mean(tmp_path, suffix):
+    "Its box `nclx` becomes a PNG's cICP; another format's result is named."
+    if suffix == "heic" and "HEIF" not in picture_formats(): pytest.skip("needs the extra [formats]")
+    path = tmp_path / f"a.{suffix}"
+    four_colours(64, 64).save(path)
+    plain = path.read_bytes()
+    box = plain.index(b"colrnclx") + 8
+    assert notes(path, tmp_path / "large.jpg") == []
+    path.write_bytes(plain[:box] + struct.pack(">2H", 9, 16) + plain[box + 4:]) # BT.2020, PQ
+    upscale_file(path, tmp_path / "large.png", UPSCALER)
+    assert dict(chunks_of(tmp_path / "large.png"))[b"cICP"] == bytes([9, 16, 0, 1])
+    said = "only a PNG can hold what its cICP say about its colours"
+    assert notes(path, tmp_path / "large.jpg") == [said]
 
 
 def test_what_a_format_cannot_hold_is_named(tmp_path):
