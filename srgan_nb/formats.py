@@ -44,7 +44,7 @@ def _is_picture(path: Path) -> bool:
 
 # %% ../nbs/12_files.ipynb #f-kinds-heads-code
 _CLIPS = re.compile(rb"""
-    ....(ftyp(?!M4[AB])|moov|mdat|wide|free|skip|pnot)  # MP4 and QuickTime, unless they hold only sound
+    ....(ftyp(?!M4[AB])|moov|mdat) | \0...(wide|free|skip|pnot)  # MP4 and QuickTime, unless they hold only sound
     | \x1aE\xdf\xa3 | RIFF....AVI\x20 | FLV\x01         # Matroska and WebM, AVI, Flash
     | 0&\xb2u\x8ef\xcf\x11 | OggS.{20,60}theora         # Windows Media, Ogg with pictures
     | \0\0\x01[\xba\xb3] | G.{187}G | .{4}G.{191}G      # MPEG: programme and transport streams
@@ -81,6 +81,7 @@ def kind_of(
 ) -> str | None: # `photo`, `clip`, or None for neither
     "What a file is, by its content; by its name if the content is unknown."
     path = Path(path)
+    if path.exists() and not path.is_file(): return None # a pipe would make us wait
     head, suffix = _head(path), path.suffix.lower()
     if head and (_is_picture(path) or any(begin.match(head) for begin in _UNREADABLE.values())): return "photo"
     if _CLIPS.match(head): return "clip"
@@ -208,6 +209,9 @@ def list_pages(
         if n > 1 and image.format not in _LAYERED:
             warn_not_kept(image.filename, f"{n} pictures in one file; only the first is used")
         return [image.tell()]
+    if image.info.get("default_image"): # of an APNG, in place of the animation
+        warn_not_kept(image.filename, "the still picture for programs without animation is left out")
+        return list(range(1, n))
     if image.format != "TIFF" or n == 1: return list(range(n))
     numbers = []
     for number in range(n):
@@ -256,6 +260,7 @@ def note_origin(
     "Write into the page's `info` what only the file knows: see `_facts`, and `stale` for what can't go along."
     comment, sixteen = image.info.get("comment"), image.mode.startswith("I") or image.info.get("stored_bits")
     photo.info |= dict(pages=pages, format=image.format, stale=[], dpi=None, iptc=None, comment=None)
+    if image.format == "AVIF": photo.info["loop"] = 0 # for ever, as players show one without another number
     photo.info["bits"] = 16 if sixteen else image.info.get("bit_depth", 8) # the latter is HEIC's
     if isinstance(comment, bytes): photo.info["comment"] = comment.replace(b"\0", b"") # a str is a PNG's text
     with suppress(Exception): # a damaged tag

@@ -101,13 +101,18 @@ _ANIMATED = {"GIF", "WEBP", "PNG", "AVIF"}
 
 def _checked_pages(source: Path, target: Path, form: str, scale: int) -> Iterator[Image.Image]:
     "The pages of a picture. Raises `ValueError` if the target's format can't hold them."
-    for photo in open_pages(source):
+    for number, photo in enumerate(open_pages(source)):
         n = photo.info["pages"]
         if n > 1 and form != "TIFF" and (form not in _ANIMATED or has_pages(source)):
             raise ValueError(f"{target}: {form} cannot hold the {n} pages of {source}; use .tif")
         _check_format(target, form, source, photo, scale)
+        if number == 0 and n > 1: _name_lost_times(photo, form, source)
         if photo.mode.endswith("A") and form not in _KEEPS_ALPHA: yield _without_alpha(photo)
         else: yield photo
+
+def _name_lost_times(photo: Image.Image, form: str, source: Path) -> None:
+    if form == "TIFF" and "duration" in photo.info: warn_not_kept(source, "TIFF cannot hold the times of its frames")
+    if form == "AVIF" and photo.info.get("loop", 1): warn_not_kept(source, "AVIF repeats for ever")
 
 def _without_alpha(photo: Image.Image) -> Image.Image:
     "An opaque picture, without the channel that says so."

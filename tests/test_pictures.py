@@ -25,7 +25,7 @@ from srgan_nb.generator import Generator
 from srgan_nb.inference import Upscaler
 from srgan_nb.media import upscale_file, upscale_video
 from srgan_nb.paths import expand_paths, output_paths, photos_in
-from srgan_nb.utils import open_photo
+from srgan_nb.utils import open_pages, open_photo
 
 from conftest import CPU_FP32
 
@@ -227,6 +227,22 @@ def test_sound_is_no_clip(tmp_path):
         assert kind_of(tmp_path / name) is None
 
 
+def test_text_is_no_clip(tmp_path):
+    "Four letters in the right place make no container."
+    for text in ("the free encyclopedia", "buy wide screens", "may skip this"):
+        (tmp_path / "README").write_text(text, encoding="utf-8")
+        assert kind_of(tmp_path / "README") is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_in_a_folder_is_not_waited_for(srgan, photos, tmp_path, weights):
+    os.mkfifo(photos / "pipe.jpg")
+    result = srgan("upscale", photos, photos, "-o", tmp_path / "out", "--weights", weights)
+    assert result.exit_code == 0
+    assert result.stderr == f"srgan: {photos}: passed over 1, not a photo or clip: pipe.jpg\n" # the folder once
+    assert "not a regular file" in srgan("upscale", photos / "pipe.jpg", "-o", tmp_path / "a.png").stderr
+
+
 CONTAINERS = {"m4v": (), "3gp": (), "ts": (), "mpg": (), "wmv": (), "flv": (), "m2ts": (), "mov": (),
     "ogv": ("-c:v", "libtheora"), "webm": ("-c:v", "libvpx"), "dat": ("-f", "mpegts")}
 
@@ -380,6 +396,15 @@ def test_a_half_done_folder_goes_on(srgan, photos, tmp_path, weights):
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'out/coffee.png'}\n")
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
     assert srgan(*command, "--skip-existing", "--overwrite").exit_code == 2
+    (tmp_path / "out/coffee.png").write_bytes(b"") # of another program that was killed, or a full disk
+    assert srgan(*command, "--skip-existing").exit_code == 0
+    assert Image.open(tmp_path / "out/coffee.png").size == (480, 400)
+
+
+def test_an_empty_name_is_not_the_current_folder(srgan, tmp_path, weights):
+    "As a shell gives it for a variable that isn't set."
+    result = srgan("upscale", "", "-o", tmp_path / "out/", "--weights", weights)
+    assert result.exit_code == 1 and "an empty name" in result.stderr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows allows no such names")
@@ -462,6 +487,25 @@ def test_all_frames_of_an_animation_are_enlarged(srgan, tmp_path, suffix, target
             greys.append(np.asarray(result.convert("RGB")).mean())
     assert times == [100, 200, 300, 400]
     assert np.abs(np.diff(greys) - 40).max() < 8
+
+
+def test_an_animation_gets_nothing_it_never_had(tmp_path):
+    "A still picture before an APNG is no frame of it. AVIF repeats for ever, and TIFF knows no times."
+    first, *others = numbered(4)
+    frames = dict(save_all=True, append_images=others)
+    first.save(tmp_path / "a.png", default_image=True, duration=[100, 200, 300], **frames)
+    assert notes(tmp_path / "a.png", tmp_path / "large.webp") == [
+        "the still picture for programs without animation is left out"]
+    assert Image.open(tmp_path / "large.webp").info["loop"] == 0
+    with pytest.warns(NotKept): frames_of_a = list(open_pages(tmp_path / "a.png"))
+    assert [frame.info["duration"] for frame in frames_of_a] == [100, 200, 300]
+    first.save(tmp_path / "b.avif", duration=100, **frames)
+    assert notes(tmp_path / "b.avif", tmp_path / "b.webp") == []
+    assert Image.open(tmp_path / "b.webp").info["loop"] == 0
+    assert notes(tmp_path / "b.avif", tmp_path / "large.avif") == []
+    first.save(tmp_path / "c.gif", duration=100, **frames) # once
+    assert notes(tmp_path / "c.gif", tmp_path / "large.avif") == ["AVIF repeats for ever"]
+    assert notes(tmp_path / "c.gif", tmp_path / "large.tif") == ["TIFF cannot hold the times of its frames"]
 
 
 def test_all_pages_of_a_document_are_enlarged(srgan, tmp_path, weights):
