@@ -1065,6 +1065,87 @@ def test_hdr_clips_are_tone_mapped(tmp_path, transfer):
     assert 80 < np.median(np.frombuffer(next(frames), np.uint8)) < 176
 
 
+COLOURS_OF_CLIPS = { # how a clip of one colour, 64 or 720 lines high, is encoded and marked -> what a player shows
+    "small, unmarked": ("s=64x64", "bt601", []),
+    "large, unmarked": ("s=64x720", "bt709", []),
+    "large, marked": ("s=64x720", "bt601", ["-colorspace", "smpte170m"]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COLOURS_OF_CLIPS)
+def test_a_clip_without_names_for_its_colours_is_read_as_players_do(tmp_path, name):
+    "And the result names all three: matrix, primaries and curve."
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    size, matrix, tags = COLOURS_OF_CLIPS[name]
+    source = ("-f", "lavfi", "-i", f"color=0xC83214:{size}:r=5:d=0.4,format=rgb24")
+    encode = ("-vf", f"scale=out_color_matrix={matrix},format=yuv420p", "-bsf:v", "h264_metadata=matrix_coefficients=2")
+    if tags: encode = ("-vf", f"scale=out_color_matrix={matrix},format=yuv420p,setparams=colorspace=smpte170m")
+    subprocess.run([ffmpeg, "-v", "error", *source, *encode, tmp_path / "a.mp4"], check=True)
+    upscaler = Upscaler(Generator(1, 4), **CPU_FP32)
+    seen = []
+    upscaler.upscale = lambda lr: seen.append(lr) or lr.repeat_interleave(4, -1).repeat_interleave(4, -2)
+    upscale_video(tmp_path / "a.mp4", tmp_path / "large.mp4", upscaler)
+    assert np.abs(seen[0][0, :, 8, 8].numpy().astype(int) - (200, 50, 20)).max() <= 4
+    report = subprocess.run([ffmpeg, "-i", tmp_path / "large.mp4"], capture_output=True, text=True).stderr
+    assert "unknown" not in report and "bt709" in report
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trait, encode, said", [
+    ("ProRes 4444", ("-c:v", "prores_ks", "-pix_fmt", "yuva444p10le"), "without its transparency"),
+    ("10 bits", ("-c:v", "libx264", "-pix_fmt", "yuv422p10le"), "10 bits a channel; the result has 8"),
+    ("PQ, and no primaries", ("-c:v", "libx264", "-pix_fmt", "yuv420p10le", "-bsf:v",
+        "h264_metadata=transfer_characteristics=16"), "10 bits"),
+    ("BT.2020, and no curve", ("-c:v", "libx264", "-pix_fmt", "yuv420p10le", "-bsf:v",
+        "h264_metadata=colour_primaries=9"), "10 bits"),
+    ("Apple's keys", ("-movflags", "use_metadata_tags", "-metadata", "com.apple.quicktime.make=Apple"),
+        "what the camera says"),
+])
+def test_what_a_clip_loses_is_named(tmp_path, trait, encode, said):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    source = ("-f", "lavfi", "-i", "testsrc=s=32x32:r=5:d=0.4")
+    subprocess.run([ffmpeg, "-v", "error", *source, *encode, tmp_path / "a.mov"], check=True)
+    with pytest.warns(NotKept, match=said): upscale_video(tmp_path / "a.mov", tmp_path / "large.mp4", UPSCALER)
+
+
+@pytest.mark.slow
+def test_the_first_picture_track_is_enlarged_and_a_cover_is_named(tmp_path):
+    "ffmpeg alone would take the largest track."
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    four_colours(96, 96).save(tmp_path / "cover.png")
+    inputs = ("-f", "lavfi", "-i", "testsrc=s=32x32:r=5:d=1", "-f", "lavfi", "-i", "color=red:s=64x64:r=10:d=1")
+    tracks = ("-i", tmp_path / "cover.png", "-map", "0", "-map", "1", "-map", "2", "-c:v:2", "png",
+        "-disposition:v:2", "attached_pic", "-disposition:v:1", "default", "-disposition:v:0", "0")
+    subprocess.run([ffmpeg, "-v", "error", *inputs, *tracks, tmp_path / "a.mp4"], check=True)
+    with pytest.warns(NotKept) as said: upscale_video(tmp_path / "a.mp4", tmp_path / "large.mp4", UPSCALER)
+    words = " ".join(str(warning.message) for warning in said)
+    assert "without its cover" in words and "2 picture tracks" in words
+    assert next(imageio_ffmpeg.read_frames(tmp_path / "large.mp4"))["size"] == (128, 128)
+    assert imageio_ffmpeg.count_frames_and_secs(tmp_path / "large.mp4")[0] == 5
+
+
+@pytest.mark.slow
+def test_interlaced_clips_lose_their_combs(tmp_path):
+    "A moving bar, whose odd and even lines are a moment apart. Progressive clips stay as they are."
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    bar = "color=black:s=64x64:r=50:d=1,drawbox=x=20:w=16:h=64:color=white:t=fill,scroll=h=0.06"
+    combs = {}
+    for name, filters, flags in [("fields", ",tinterlace=interleave_top,setfield=tff", ("-flags", "+ildct+ilme")),
+            ("frames", ",fps=25", ())]:
+        encode = ("-c:v", "libx264", *flags, "-pix_fmt", "yuv420p", "-qp", "1")
+        source = ("-f", "lavfi", "-i", bar + filters)
+        subprocess.run([ffmpeg, "-v", "error", *source, *encode, tmp_path / "a.mp4"], check=True)
+        seen = []
+        upscaler = Upscaler(Generator(1, 4), **CPU_FP32)
+        upscaler.upscale = lambda lr, seen=seen: seen.append(lr) or lr.repeat_interleave(4, -1).repeat_interleave(4, -2)
+        upscale_video(tmp_path / "a.mp4", tmp_path / "large.mp4", upscaler, overwrite=True)
+        frame = seen[len(seen) // 2][0, 1].numpy().astype(int)
+        combs[name] = np.abs(frame[16:48:2] - frame[17:48:2]).mean()
+    assert combs["fields"] < 6 and combs["frames"] < 6
+
+
 # Progress, warnings, and going on
 
 def test_a_bar_counts_the_rows_of_a_large_photo(tmp_path, monkeypatch):
