@@ -935,6 +935,12 @@ def test_exiftool_reads_iptc_and_comments(tmp_path, suffix):
     assert "Warning" not in read
 
 
+def test_a_comment_goes_along_in_a_gif(tmp_path):
+    four_colours().save(tmp_path / "a.jpg", comment=b"hello")
+    assert notes(tmp_path / "a.jpg", tmp_path / "large.gif") == []
+    assert Image.open(tmp_path / "large.gif").info["comment"] == b"hello"
+
+
 def test_adobe_rgb_by_exif_alone_is_kept(tmp_path):
     "A camera's JPEG without a profile, whose colour space is named in a directory within EXIF."
     exif = Image.Exif()
