@@ -1142,11 +1142,11 @@ def test_interlaced_clips_lose_their_combs(tmp_path):
             ("frames", ",fps=25", ())]:
         encode = ("-c:v", "libx264", *flags, "-pix_fmt", "yuv420p", "-qp", "1")
         source = ("-f", "lavfi", "-i", bar + filters)
-        subprocess.run([ffmpeg, "-v", "error", *source, *encode, tmp_path / "a.mp4"], check=True)
+        subprocess.run([ffmpeg, "-v", "error", *source, *encode, tmp_path / f"{name}.mp4"], check=True)
         seen = []
         upscaler = Upscaler(Generator(1, 4), **CPU_FP32)
         upscaler.upscale = lambda lr, seen=seen: seen.append(lr) or lr.repeat_interleave(4, -1).repeat_interleave(4, -2)
-        upscale_video(tmp_path / "a.mp4", tmp_path / "large.mp4", upscaler, overwrite=True)
+        upscale_video(tmp_path / f"{name}.mp4", tmp_path / f"large-{name}.mp4", upscaler)
         frame = seen[len(seen) // 2][0, 1].numpy().astype(int)
         combs[name] = np.abs(frame[16:48:2] - frame[17:48:2]).mean()
     assert combs["fields"] < 6 and combs["frames"] < 6
