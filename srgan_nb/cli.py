@@ -156,7 +156,7 @@ def _name_passed_over(folders, *wanted: str, leave_out=None) -> None:
     "Say on stderr what is not used of the folders, so that nothing is left out in silence."
     from srgan_nb.formats import NotKept, passed_over
     if not is_first_process(): return
-    for folder in folders:
+    for folder in {os.path.realpath(folder): folder for folder in folders}.values(): # each once
         sentence = passed_over(folder, *wanted, leave_out=leave_out)
         if sentence: warnings.warn(sentence, NotKept, stacklevel=2)
 
@@ -222,8 +222,9 @@ def upscale(photo: _Photos, out: _Results, weights: Weights = "photo", scale: _C
         machine = dict(device=device, precision=precision, tile=tile, compile=compile)
         upscaler = _upscaler(weights, scale, **extras, **machine)
         for source, target in mine:
-            if skip_existing and target.exists(): continue
-            try: _upscale_one(source, target, upscaler, overwrite=overwrite, quality=quality, metadata=not no_metadata)
+            if skip_existing and target.exists() and target.stat().st_size: continue # an empty file is no result
+            replace_it = overwrite or skip_existing
+            try: _upscale_one(source, target, upscaler, overwrite=replace_it, quality=quality, metadata=not no_metadata)
             except (ValueError, OSError) as error:
                 _error(str(error).replace(f"{folder}{os.sep}", ""))
                 failed.append(source)

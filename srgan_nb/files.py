@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import uuid
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -98,12 +99,21 @@ def read_tensors(
         raise ValueError(f"{path}: the file is damaged, its numbers are not those that were written")
     return about, tensors
 
-_OTHERS = {b"PK": "PyTorch", b"\x80": "PyTorch", b"\x89HDF": "Keras"} # how other programs' weights begin
+_PROGRAMS = {b"PK": "PyTorch", b"\x80": "PyTorch", b"\x89HDF": "Keras"} # how other programs' weights begin
+_OTHERS = {program: f"weights of {name}; srgan_nb.convert turns them into a generator"
+    for program, name in _PROGRAMS.items()} | {
+    b"\x08": "an ONNX file, which can be run but not loaded; give the weights that it was made from",
+    b"version https://git-lfs": "a pointer to one; fetch it with git lfs pull",
+    b"<": "a web page; download the file itself",
+}
 
 def _what_else(path: str, error: Exception) -> str:
-    with open(path, "rb") as file: head = file.read(4)
-    program = next((name for begin, name in _OTHERS.items() if head.startswith(begin)), None)
-    if program: return f"not a safetensors file, but weights of {program}; srgan_nb.convert turns them into a generator"
+    with open(path, "rb") as file: head = file.read(32)
+    kind = next((kind for begin, kind in _OTHERS.items() if head.startswith(begin)), None)
+    if zipfile.is_zipfile(path) and not any(name.endswith("data.pkl") for name in zipfile.ZipFile(path).namelist()):
+        kind = "a zip archive; unpack it first"
+    is_ours = head[8:9] == b"{" # a safetensors file begins with a length, which can be any bytes
+    if kind and not is_ours: return f"not a safetensors file, but {kind}"
     return f"not a safetensors file, or not a whole one ({error})"
 
 def tensors_under(

@@ -103,13 +103,18 @@ _ANIMATED = {"GIF", "WEBP", "PNG", "AVIF"}
 
 def _checked_pages(source: Path, target: Path, form: str, scale: int) -> Iterator[Image.Image]:
     "The pages of a picture. Raises `ValueError` if the target's format can't hold them."
-    for photo in open_pages(source):
+    for number, photo in enumerate(open_pages(source)):
         n = photo.info["pages"]
         if n > 1 and form != "TIFF" and (form not in _ANIMATED or has_pages(source)):
             raise ValueError(f"{target}: {form} cannot hold the {n} pages of {source}; use .tif")
         _check_format(target, form, source, photo, scale)
+        if number == 0 and n > 1: _name_lost_times(photo, form, source)
         if photo.mode.endswith("A") and form not in _KEEPS_ALPHA: yield _without_alpha(photo)
         else: yield photo
+
+def _name_lost_times(photo: Image.Image, form: str, source: Path) -> None:
+    if form == "TIFF" and "duration" in photo.info: warn_not_kept(source, "TIFF cannot hold the times of its frames")
+    if form == "AVIF" and photo.info.get("loop", 1): warn_not_kept(source, "AVIF repeats for ever")
 
 def _without_alpha(photo: Image.Image) -> Image.Image:
     "An opaque picture, without the channel that says so."
@@ -227,8 +232,8 @@ def _clip_writer(path: Path, about: dict, scale: int):
     from imageio_ffmpeg import write_frames
     width, height = about["size"]
     size = width * scale, height * scale
-    colours = ["-vf", "scale=out_color_matrix=bt709", "-colorspace", "bt709"]
-    colours += ["-color_primaries", "bt709", "-color_trc", "bt709", "-crf", str(about["crf"])]
+    tags = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709"
+    colours = ["-vf", f"scale=out_color_matrix=bt709,{tags}", "-crf", str(about["crf"])]
     options = dict(fps=about["fps"], macro_block_size=2, ffmpeg_log_level="error", output_params=colours, quality=None)
     if path.suffix.lower() == ".webm": # WebM doesn't take H.264
         options["codec"] = "libvpx-vp9"
@@ -238,7 +243,8 @@ def _clip_writer(path: Path, about: dict, scale: int):
 # %% ../nbs/12_files.ipynb #f-clips-rest-code
 _SUBTITLES = {".mp4": ["mov_text"], ".mov": ["mov_text"], ".mkv": ["copy", "srt"], ".webm": ["webvtt"], ".avi": []}
 _STREAM = re.compile(r"Stream #0:\d+.*?: (Video|Audio|Subtitle|Data|Attachment)(?!.*attached pic)")
-_APPLE_PLACE = re.compile(r"com\.apple\.quicktime\.location\.ISO6709\s*: (\S+)")
+_APPLE = re.compile(r"com\.apple\.quicktime\.(\S+)\s*: (\S+)")
+_CLIP_ALPHA = re.compile(r": Video:.*\b(yuva|gbrap|rgba|bgra|argb|abgr|ya\d)|alpha_mode\s*: 1")
 
 def _add_the_rest(frames: Path, source: Path, target: Path, metadata: bool) -> None:
     "Write the clip `frames` with the sound, the subtitles and the metadata of `source`."
@@ -246,7 +252,9 @@ def _add_the_rest(frames: Path, source: Path, target: Path, metadata: bool) -> N
     streams = Counter(_STREAM.findall(header))
     command = ["-v", "error", "-y", "-i", frames, "-i", source.absolute(), "-map", "0:v", "-map", "1:a?"]
     about = ["-map_metadata", "1" if metadata else "-1", "-map_chapters", "1", "-c:v", "copy"]
-    if metadata and (place := _APPLE_PLACE.search(header)): about += ["-metadata", f"location={place[1]}"]
+    apple = dict(_APPLE.findall(header)) if metadata else {}
+    place = apple.pop("location.ISO6709", None)
+    if place: about += ["-metadata", f"location={place}"]
     codecs = _SUBTITLES[target.suffix.lower()] if streams["Subtitle"] else []
     subtitles = [["-map", "1:s", "-c:s", codec] for codec in codecs] + [[]]
     for texts, sound in product(subtitles, (["-c:a", "copy"], [])):
@@ -255,6 +263,12 @@ def _add_the_rest(frames: Path, source: Path, target: Path, metadata: bool) -> N
     else: raise OSError(f"ffmpeg could not add the sound: {done.stderr.strip()}")
     if streams["Subtitle"] and not texts: warn_not_kept(source, f"{target.suffix} cannot hold its subtitles; use .mkv")
     if streams["Video"] > 1: warn_not_kept(source, f"{streams['Video']} picture tracks; only the first is enlarged")
+    others = {"its transparency": _CLIP_ALPHA.search(header), "its cover": "attached pic" in header,
+        "what the camera says about itself": apple and target.suffix.lower() != ".mkv"}
+    lost = ", ".join(name for name, is_there in others.items() if is_there)
+    if lost: warn_not_kept(source, f"without {lost}")
+    if depth := re.search(r"\w{3,}(10|12|14|16)[lb]e\b", _video_line(header)):
+        warn_not_kept(source, f"{depth[1]} bits a channel; the result has 8")
     if streams["Data"] + streams["Attachment"]: warn_not_kept(source, "its data tracks or attachments are left out")
 
 def _ffmpeg(*arguments) -> subprocess.CompletedProcess:
@@ -270,7 +284,10 @@ def _read_clip(source: Path) -> tuple:
     header = _ffmpeg("-i", source.absolute()).stderr
     try:
         fps = _rate(header)
-        even = ["-r", str(fps), "-vf", ",".join(["scale=iw*sar:ih", *_to_bt709(header)])]
+        video = _video_line(header)
+        whole = "bwdif=mode=send_frame:deint=interlaced" # of two fields; other frames stay as they are
+        filters = ",".join([*_to_bt709(video), whole, "scale=iw*sar:ih"])
+        even = ["-r", str(fps), "-map", "0:V:0", "-vf", filters] # V: not a cover
         frames = read_frames(address, output_params=even)
         about = next(frames) | dict(fps=fps)
     except (OSError, RuntimeError, IndexError, StopIteration):
@@ -280,21 +297,41 @@ def _read_clip(source: Path) -> tuple:
 
 def _rate(header: str) -> Fraction:
     "Frames per second, as a fraction: 29.97 is 30000/1001. ffmpeg may give none if frames come at uneven times."
-    match = re.search(r"([\d.]+)(k?) fps", header) or re.search(r"([\d.]+)(k?) tbr", header)
+    video = _video_line(header)
+    match = re.search(r"([\d.]+)(k?) fps", video) or re.search(r"([\d.]+)(k?) tbr", video)
     if not match: return Fraction(30)
     rate = float(match[1]) * (1000 if match[2] else 1)
     for whole in (24, 30, 48, 60, 120, 240):
         if abs(rate - whole / 1.001) < 0.006: return Fraction(whole * 1000, 1001)
     return Fraction(rate).limit_denominator(1000)
 
-def _to_bt709(header: str) -> list:
-    "Filters that bring HDR (PQ, HLG) and wide gamuts to the colours of ordinary clips."
-    video = next((line for line in header.splitlines() if ": Video:" in line), "")
-    if re.search("smpte2084|arib-std-b67", video):
+def _video_line(header: str) -> str:
+    "What ffmpeg says about the first picture track that is no cover."
+    lines = (line for line in header.splitlines() if ": Video:" in line and "attached pic" not in line)
+    return next(lines, "")
+
+def _to_bt709(video: str) -> list:
+    """Filters that bring HDR (PQ, HLG) and wide gamuts to the colours of ordinary clips. What a clip doesn't say is
+    assumed as players do; ffmpeg would give up, or take a large clip for an old one."""
+    hdr = re.search("smpte2084|arib-std-b67", video)
+    wide = re.search("bt2020|smpte432", video)
+    matrix, primaries, curve = _colours(video)
+    if not (hdr or wide):
+        height = re.search(r"\d{2,}x(\d{2,})", video)
+        return ["setparams=colorspace=bt709"] if not matrix and height and int(height[1]) >= 720 else []
+    matrix, primaries = matrix or ("bt2020nc" if hdr or "bt2020" in video else "bt709"), primaries or "bt2020"
+    known = f"setparams=colorspace={matrix}:color_primaries={primaries}:color_trc={curve or 'bt709'}"
+    if hdr:
         linear = ["zscale=t=linear:npl=203", "format=gbrpf32le", "zscale=p=bt709", "tonemap=hable:desat=0"]
-        return [*linear, "zscale=t=bt709:m=bt709:r=tv", "format=yuv444p"]
-    if re.search("bt2020|smpte432", video): return ["zscale=p=bt709:t=bt709:m=bt709:r=tv", "format=yuv444p"]
-    return []
+        return [known, *linear, "zscale=t=bt709:m=bt709:r=tv", "format=yuv444p"]
+    return [known, "zscale=p=bt709:t=bt709:m=bt709:r=tv", "format=yuv444p"]
+
+def _colours(video: str) -> list:
+    "Matrix, primaries and curve as ffmpeg names them, in `yuv420p(tv, bt709/unknown/smpte170m)`; once if all agree."
+    three = re.search(r"([\w-]+)/([\w-]+)/([\w-]+)[,)]", video)
+    one = re.search(r"[(,] ?(bt\w+|smpte\w+|gbr|fcc|ycgco)[,)]", video)
+    found = three.groups() if three else [one[1]] * 3 if one else [None] * 3
+    return [None if name in ("unknown", "reserved") else name for name in found]
 
 def _to_its_end(frames: Iterator, source: Path) -> Iterator:
     try: yield from frames

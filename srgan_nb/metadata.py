@@ -22,8 +22,9 @@ from .formats import clean_exif, warn_not_kept
 # %% ../nbs/12_files.ipynb #f-profile-code
 _ALWAYS_RGB = {"WEBP", "AVIF", "GIF"}
 _HOLDS = { # what Pillow can write, besides pixels
-    "PNG": "profile exif xmp dpi", "JPEG": "profile exif xmp dpi", "TIFF": "profile exif xmp dpi",
-    "WEBP": "profile exif xmp", "AVIF": "profile exif xmp", "BMP": "dpi"}
+    "PNG": "profile exif xmp dpi iptc comment", "JPEG": "profile exif xmp dpi iptc comment",
+    "TIFF": "profile exif xmp dpi iptc", "WEBP": "profile exif xmp", "AVIF": "profile exif xmp", "BMP": "dpi",
+    "GIF": "comment"}
 
 def fitting_profile(
     photo: Image.Image, # the source
@@ -43,18 +44,24 @@ def about(
     form: str, # the format to be written
     source: str | Path, # its path, for warnings
     metadata: bool, # whether EXIF, XMP and resolution go along
-) -> dict: # `profile`, `exif`, `xmp`, `dpi`: those there are
+) -> dict: # `profile`, `exif`, `xmp`, `dpi`, `iptc`, `comment`: those there are
     "What is written besides the pixels."
+    info = photo.info
     found = dict(profile=fitting_profile(photo, form))
-    if found["profile"] is None and photo.info.get("icc_profile"): warn_not_kept(source, f"its profile fits no {form}")
+    if found["profile"] is None and info.get("icc_profile"): warn_not_kept(source, f"its profile fits no {form}")
+    if info["bits"] > 8: warn_not_kept(source, f"{info['bits']} bits a channel; the result has 8")
     if metadata:
-        found |= dict(exif=_exif(photo, source), xmp=_xmp(photo, source), dpi=photo.info.get("dpi"))
+        found |= dict(exif=_exif(photo, source), xmp=_xmp(photo, source), dpi=info["dpi"])
+        found |= dict(iptc=info["iptc"], comment=info["comment"])
+        if info["stale"]: warn_not_kept(source, f"left out {', '.join(info['stale'])}")
     known = {key: value for key, value in found.items() if value}
     kept = {key: value for key, value in known.items() if key in _HOLDS.get(form, "").split()}
-    names = dict(profile="colour profile", dpi="resolution", exif="EXIF", xmp="XMP")
-    lost = [names[key] for key in known if key not in kept]
-    if form in ("WEBP", "AVIF") and "dpi" in known: kept["exif"] = _with_dpi(kept.get("exif"), known["dpi"])
-    elif lost: warn_not_kept(source, f"{form} cannot hold its {', '.join(lost)}")
+    names = dict(profile="colour profile", dpi="resolution", exif="EXIF", xmp="XMP", iptc="IPTC", comment="comment")
+    lost = [names[key] for key in known if key not in kept and not (key == "dpi" and form in ("WEBP", "AVIF"))]
+    if lost: warn_not_kept(source, f"{form} cannot hold its {', '.join(lost)}")
+    if form in ("WEBP", "AVIF") and "dpi" in known: # in EXIF, in pixels per inch
+        x, y = map(float, known["dpi"])
+        kept["exif"] = _exif_with(kept, {282: x, 283: y, 296: 2})
     return kept
 
 def _exif(photo: Image.Image, source) -> bytes | None:
@@ -67,12 +74,16 @@ def _exif(photo: Image.Image, source) -> bytes | None:
         warn_not_kept(source, "its EXIF is damaged")
         return None
 
-def _with_dpi(exif: bytes | None, dpi: tuple) -> bytes:
+def _exif_with(kept: dict, tags: dict) -> bytes:
     whole = Image.Exif()
-    whole.load(exif or b"")
-    kept = clean_exif(whole)
-    kept[282], kept[283], kept[296] = *map(float, dpi), 2 # pixels per inch
-    return kept.tobytes()
+    whole.load(kept.get("exif", b""))
+    whole = clean_exif(whole)
+    whole.update(tags)
+    return whole.tobytes()
+
+def _photoshop(iptc: bytes) -> bytes:
+    "IPTC in the block in which Photoshop puts it, and everybody else looks for it."
+    return b"8BIM\x04\x04\0\0" + struct.pack(">I", len(iptc)) + iptc + b"\0" * (len(iptc) % 2)
 
 def _xmp(photo: Image.Image, source) -> bytes | None:
     xmp = photo.info.get("xmp") or b""
@@ -98,14 +109,15 @@ def save_options(
     if form == "AVIF": options |= dict(subsampling="4:4:4")
     if form == "BMP": return options | dict(dpi=kept.get("dpi", (0, 0))) # Pillow would write 96
     if form == "PNG": return options
-    options |= {key: kept[key] for key in ("exif", "dpi") if key in kept}
-    if "xmp" not in kept: return options
-    if form != "TIFF": return options | dict(xmp=kept["xmp"])
-    exif = Image.Exif()
-    exif.load(kept.get("exif", b""))
-    exif = clean_exif(exif)
-    exif[700] = kept["xmp"] # a tag of TIFF
-    return options | dict(exif=exif.tobytes())
+    options |= {key: kept[key] for key in ("exif", "dpi", "comment") if key in kept}
+    if form == "TIFF":
+        tags = {tag: kept[key] for tag, key in {700: "xmp", 33723: "iptc"}.items() if key in kept}
+        return options | (dict(exif=_exif_with(kept, tags)) if tags else {})
+    if "xmp" in kept: options["xmp"] = kept["xmp"]
+    if form == "JPEG" and "iptc" in kept:
+        block = b"Photoshop 3.0\0" + _photoshop(kept["iptc"])
+        options["extra"] = b"\xff\xed" + struct.pack(">H", len(block) + 2) + block # the segment APP13
+    return options
 
 # %% ../nbs/12_files.ipynb #f-png-code
 _COLOUR_CHUNKS = {b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI"}
@@ -113,19 +125,29 @@ _TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt"}
 _PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 _USUAL = {b"gAMA": struct.pack(">I", 45455), b"cHRM": struct.pack(">8I", *_PRIMARIES), b"cICP": b"\1\x0d\0\1"} # sRGB
 _OURS = {b"pHYs", b"eXIf"} | _COLOUR_CHUNKS | _TEXT_CHUNKS
+_THEIRS = set(b"IHDR PLTE tRNS iCCP bKGD hIST sBIT sPLT tIME acTL fcTL iDOT".split()) # remade, or about the old pixels
+_IN_TEXT = re.compile(rb"XML:com\.adobe\.xmp|Raw profile type (exif|APP1|xmp|icc|icm)")
 
-def _head_chunks(file) -> list: # name, contents
-    "The chunks before the pixels; the file is then where they begin."
+def _read_chunks(file, end: bytes = b"IEND") -> list: # name, contents
+    "The chunks of a PNG without its pixels, up to the first `end`; the file is then where that begins."
     if file.read(8) != b"\x89PNG\r\n\x1a\n": return []
     chunks = []
     while True:
         start = file.tell()
         length, name = struct.unpack(">I4s", file.read(8).ljust(8, b"\0"))
-        if name in (b"IDAT", b"IEND", b"\0\0\0\0"):
+        if name in (end, b"IEND", b"\0\0\0\0"):
             file.seek(start)
             return chunks
-        chunks.append((name, file.read(length)))
+        if name in (b"IDAT", b"fdAT"): file.seek(length, 1)
+        else: chunks.append((name, file.read(length)))
         file.read(4)
+
+def _colours_of_heif(source) -> list:
+    "What an AVIF or HEIC says about its colours in a box, as a PNG's chunk: the numbers are the same."
+    with open(source, "rb") as file: head = file.read(2**16)
+    box = re.search(rb"colrnclx\0(.)\0(.)", head, re.DOTALL) if head[4:8] == b"ftyp" else None
+    if not box or (box[1] in b"\1\2" and box[2] in b"\1\2\6\x0d"): return [] # as everywhere
+    return [(b"cICP", box[1] + box[2] + b"\0\1")]
 
 def source_chunks(
     source: str | Path, # a file
@@ -133,13 +155,21 @@ def source_chunks(
     kept: dict, # as by `about`
     metadata: bool, # its texts, too
 ) -> list: # name and contents of each
-    "What a PNG says about its colours, and its texts; nothing for other files. Warns if another format can't hold it."
-    with open(source, "rb") as file: chunks = _head_chunks(file)
+    """What a PNG says about its colours, and its texts; of other files only what an AVIF or HEIC says. Warns of what
+    can't go along."""
+    with open(source, "rb") as file: chunks = _read_chunks(file)
+    if "profile" not in kept: chunks += _colours_of_heif(source)
     odd = [name.decode() for name, data in chunks if name in _USUAL and data != _USUAL[name]]
     if form != "PNG" and odd and "profile" not in kept:
         warn_not_kept(source, f"only a PNG can hold what its {', '.join(odd)} say about its colours")
-    names = _COLOUR_CHUNKS | (_TEXT_CHUNKS if metadata else set())
-    return [(name, data) for name, data in chunks if name in names and not data.startswith(b"XML:com.adobe.xmp")]
+    texts = [(name, data) for name, data in chunks if name in _TEXT_CHUNKS and not _IN_TEXT.match(data)]
+    others = [name.decode("latin-1") for name, _ in chunks if name not in _OURS | _THEIRS]
+    if metadata and others: warn_not_kept(source, f"left out {', '.join(others)}, of unknown contents")
+    if metadata and texts and form != "PNG":
+        keys = ", ".join(data.partition(b"\0")[0].decode("latin-1") for _, data in texts)
+        warn_not_kept(source, f"{form} cannot hold its texts ({keys})")
+    colours = [(name, data) for name, data in chunks if name in _COLOUR_CHUNKS]
+    return colours + (texts if metadata else [])
 
 # %% ../nbs/12_files.ipynb #f-png-finish
 def finish_png(
@@ -155,8 +185,13 @@ def finish_png(
         chunks.append((b"pHYs", struct.pack(">IIB", *per_metre, 1)))
     if "exif" in kept: chunks.append((b"eXIf", kept["exif"].removeprefix(b"Exif\0\0")))
     if "xmp" in kept: chunks.append((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + kept["xmp"]))
+    if "comment" in kept: chunks.append((b"tEXt", b"Comment\0" + kept["comment"]))
+    if "iptc" in kept: # as ImageMagick writes it and others read it
+        block = _photoshop(kept["iptc"])
+        text = f"\niptc\n{len(block):8}\n{block.hex()}\n".encode()
+        chunks.append((b"zTXt", b"Raw profile type iptc\0\0" + zlib.compress(text)))
     with open(raw, "rb") as old, open(target, "wb") as new:
-        theirs = [(name, data) for name, data in _head_chunks(old) if name not in _OURS]
+        theirs = [(name, data) for name, data in _read_chunks(old, b"IDAT") if name not in _OURS]
         chunks.sort(key=lambda chunk: chunk[0] not in _COLOUR_CHUNKS) # these come before a palette
         new.write(b"\x89PNG\r\n\x1a\n")
         for name, data in [*theirs[:1], *chunks, *theirs[1:]]:

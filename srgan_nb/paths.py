@@ -28,6 +28,7 @@ def expand_paths(
     paths = []
     for name in map(str, given):
         path = Path(os.path.expanduser(name))
+        if not name: raise ValueError("an empty name; give a photo, a clip or a folder")
         if name == "-":
             path = spool / "stdin"
             path.write_bytes(sys.stdin.buffer.read())

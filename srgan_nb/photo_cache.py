@@ -28,7 +28,7 @@ from .files import atomic_path
 
 # %% ../nbs/09_speed.ipynb #sp-cache-code
 CACHE = Path("~/.cache/srgan_nb") # for decoded photos that do not fit into memory
-_DECODING = 2 # raised when `open_photo` reads a file differently than before: then old caches are not used
+_DECODING = 3 # raised when `open_photo` reads a file differently than before: then old caches are not used
 
 def open_cache(
     photos: list, # pairs of a name and a path, as `list_photos` gives them

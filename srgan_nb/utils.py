@@ -93,16 +93,6 @@ def _upright(image: Image.Image) -> Image.Image:
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 
-def _known_depth(image: Image.Image) -> Image.Image:
-    "Refuse what Pillow opens as 16 bits although it isn't: 12 bits, signed numbers, zero for white."
-    tags = getattr(image, "tag_v2", {}) # a TIFF file has them
-    if not image.mode.startswith("I") or not tags: return image
-    bits = tags.get(258, (16,))[0]
-    white_is_zero = tags.get(262) == 0
-    unsigned = tags.get(339, (1,))[0] == 1
-    if bits == 16 and unsigned and not white_is_zero: return image
-    raise ValueError("its whole numbers are not 16 bits from black to white; save it with 8 or 16 bits")
-
 # %% ../nbs/01_utils.ipynb #26433d3e
 Picture = Image.Image | str | Path | BinaryIO # an opened picture, a path or a file object
 
@@ -132,7 +122,7 @@ def open_pages(
             for number in numbers:
                 if number != image.tell(): image.seek(number)
                 formats.check_content(image)
-                photo = to_photo_mode(formats.check_levels(_upright(_known_depth(image))))
+                photo = to_photo_mode(formats.in_srgb(formats.check_levels(_upright(image))))
                 formats.note_origin(photo, image, len(numbers))
                 yield photo
     except PermissionError: raise PermissionError(f"{name}: may not be read") from None

@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import warnings
+import zlib
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +25,7 @@ from srgan_nb.generator import Generator
 from srgan_nb.inference import Upscaler
 from srgan_nb.media import upscale_file, upscale_video
 from srgan_nb.paths import expand_paths, output_paths, photos_in
-from srgan_nb.utils import open_photo
+from srgan_nb.utils import open_pages, open_photo
 
 from conftest import CPU_FP32
 
@@ -226,6 +227,22 @@ def test_sound_is_no_clip(tmp_path):
         assert kind_of(tmp_path / name) is None
 
 
+def test_text_is_no_clip(tmp_path):
+    "Four letters in the right place make no container."
+    for text in ("the free encyclopedia", "buy wide screens", "may skip this"):
+        (tmp_path / "README").write_text(text, encoding="utf-8")
+        assert kind_of(tmp_path / "README") is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_in_a_folder_is_not_waited_for(srgan, photos, tmp_path, weights):
+    os.mkfifo(photos / "pipe.jpg")
+    result = srgan("upscale", photos, photos, "-o", tmp_path / "out", "--weights", weights)
+    assert result.exit_code == 0
+    assert result.stderr == f"srgan: {photos}: passed over 1, not a photo or clip: pipe.jpg\n" # the folder once
+    assert "not a regular file" in srgan("upscale", photos / "pipe.jpg", "-o", tmp_path / "a.png").stderr
+
+
 CONTAINERS = {"m4v": (), "3gp": (), "ts": (), "mpg": (), "wmv": (), "flv": (), "m2ts": (), "mov": (),
     "ogv": ("-c:v", "libtheora"), "webm": ("-c:v", "libvpx"), "dat": ("-f", "mpegts")}
 
@@ -379,6 +396,15 @@ def test_a_half_done_folder_goes_on(srgan, photos, tmp_path, weights):
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'out/coffee.png'}\n")
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
     assert srgan(*command, "--skip-existing", "--overwrite").exit_code == 2
+    (tmp_path / "out/coffee.png").write_bytes(b"") # of another program that was killed, or a full disk
+    assert srgan(*command, "--skip-existing").exit_code == 0
+    assert Image.open(tmp_path / "out/coffee.png").size == (480, 400)
+
+
+def test_an_empty_name_is_not_the_current_folder(srgan, tmp_path, weights):
+    "As a shell gives it for a variable that isn't set."
+    result = srgan("upscale", "", "-o", tmp_path / "out/", "--weights", weights)
+    assert result.exit_code == 1 and "an empty name" in result.stderr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows allows no such names")
@@ -461,6 +487,25 @@ def test_all_frames_of_an_animation_are_enlarged(srgan, tmp_path, suffix, target
             greys.append(np.asarray(result.convert("RGB")).mean())
     assert times == [100, 200, 300, 400]
     assert np.abs(np.diff(greys) - 40).max() < 8
+
+
+def test_an_animation_gets_nothing_it_never_had(tmp_path):
+    "A still picture before an APNG is no frame of it. AVIF repeats for ever, and TIFF knows no times."
+    first, *others = numbered(4)
+    frames = dict(save_all=True, append_images=others)
+    first.save(tmp_path / "a.png", default_image=True, duration=[100, 200, 300], **frames)
+    assert notes(tmp_path / "a.png", tmp_path / "large.webp") == [
+        "the still picture for programs without animation is left out"]
+    assert Image.open(tmp_path / "large.webp").info["loop"] == 0
+    with pytest.warns(NotKept): frames_of_a = list(open_pages(tmp_path / "a.png"))
+    assert [frame.info["duration"] for frame in frames_of_a] == [100, 200, 300]
+    first.save(tmp_path / "b.avif", duration=100, **frames)
+    assert notes(tmp_path / "b.avif", tmp_path / "b.webp") == []
+    assert Image.open(tmp_path / "b.webp").info["loop"] == 0
+    assert notes(tmp_path / "b.avif", tmp_path / "large.avif") == []
+    first.save(tmp_path / "c.gif", duration=100, **frames) # once
+    assert notes(tmp_path / "c.gif", tmp_path / "large.avif") == ["AVIF repeats for ever"]
+    assert notes(tmp_path / "c.gif", tmp_path / "large.tif") == ["TIFF cannot hold the times of its frames"]
 
 
 def test_all_pages_of_a_document_are_enlarged(srgan, tmp_path, weights):
@@ -563,6 +608,46 @@ def test_a_tga_without_transparency_is_opaque(tmp_path):
     picture.save(tmp_path / "a.tga")
     assert_alike(open_photo(tmp_path / "a.tga"), four_colours())
     assert open_photo(tmp_path / "a.tga").getchannel("A").getextrema() == (255, 255)
+
+
+def test_tiffs_that_pillow_misreads_are_refused(tmp_path):
+    "Signed levels, and 16 bits in separate planes. With 8 bits, or compressed, planes are no problem."
+    signed = np.asarray(four_colours().convert("L")).astype(np.int8)
+    tifffile.imwrite(tmp_path / "signed.tif", signed, photometric="minisblack")
+    with pytest.raises(ValueError, match="not 16 bits from black to white"): open_photo(tmp_path / "signed.tif")
+    planes = np.ascontiguousarray(np.asarray(four_colours()).transpose(2, 0, 1))
+    layout = dict(photometric="rgb", planarconfig="separate")
+    tifffile.imwrite(tmp_path / "8.tif", planes, **layout)
+    assert_alike(open_photo(tmp_path / "8.tif"), four_colours())
+    tifffile.imwrite(tmp_path / "16.tif", planes.astype(np.uint16) * 257, **layout)
+    with pytest.raises(ValueError, match="separate planes"): open_photo(tmp_path / "16.tif")
+
+
+def test_one_transparent_level_in_16_bits_is_refused(tmp_path):
+    Image.fromarray(np.full((8, 8), 40000, np.uint16)).save(tmp_path / "a.png", transparency=40000)
+    assert Image.open(tmp_path / "a.png").info["transparency"] == 40000
+    with pytest.raises(ValueError, match="one transparent level"): open_photo(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_inks_become_the_colours_of_their_profile(tmp_path, suffix):
+    "As littlecms sees them; Pillow alone would be 20 levels off. A damaged profile is named and not used."
+    pyvips = pytest.importorskip("pyvips")
+    picture = pyvips.Image.new_from_array(np.asarray(four_colours(48, 32))).copy(interpretation="srgb")
+    path = tmp_path / f"a.{suffix}"
+    inks = picture.icc_transform("cmyk", input_profile="srgb")
+    inks.write_to_file(str(path), **dict(Q=100) if suffix == "jpg" else {})
+    inks = Image.open(path)
+    press = inks.info["icc_profile"]
+    transform = ImageCms.buildTransform(BytesIO(press), ImageCms.createProfile("sRGB"), "CMYK", "RGB")
+    expected = ImageCms.applyTransform(inks, transform)
+    opened = open_photo(path)
+    assert_alike(opened, expected, 1)
+    assert np.abs(np.asarray(inks.convert("RGB"), int) - np.asarray(expected, int)).mean() > 10
+    assert "icc_profile" not in opened.info
+    inks.save(tmp_path / "damaged.tif", icc_profile=press[:200])
+    with pytest.warns(NotKept, match="profile"):
+        upscale_file(tmp_path / "damaged.tif", tmp_path / "large.png", UPSCALER)
 
 
 @pytest.mark.parametrize("tags", [{254: 1}, {50706: b"\1\4\0\0"}], ids=["a preview", "DNG"])
@@ -789,6 +874,158 @@ def test_an_opaque_alpha_is_no_transparency(tmp_path):
     assert Image.open(tmp_path / "a.jpg").mode == "RGB"
 
 
+def notes(source, target, **options):
+    "What is said about a result, below the name of its source."
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", NotKept)
+        upscale_file(source, target, UPSCALER, overwrite=True, **options)
+    return [str(note.message).removeprefix(f"{source}: ") for note in caught if note.category is NotKept]
+
+
+def with_chunks(path, *chunks, late=()):
+    "Write a PNG with further chunks before and after its pixels."
+    def join(chunks):
+        sized = [(struct.pack(">I", len(data)), name + data) for name, data in chunks]
+        return b"".join(size + body + struct.pack(">I", zlib.crc32(body)) for size, body in sized)
+
+    four_colours().save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:33] + join(chunks) + data[33:-12] + join(late) + data[-12:]) # after IHDR, before IEND
+
+
+def test_a_png_with_exif_in_a_text_is_turned_once(tmp_path):
+    "As ImageMagick writes it. The text would say again that the result isn't upright."
+    exif = exif_of(6)
+    exif[315] = "Ann"
+    raw = exif.tobytes()
+    text = b"Raw profile type exif\0\0" + zlib.compress(f"\nexif\n{len(raw):8}\n{raw.hex()}\n".encode())
+    with_chunks(tmp_path / "a.png", (b"zTXt", text))
+    for suffix in ("png", "jpg"):
+        upscale_file(tmp_path / "a.png", tmp_path / f"large.{suffix}", UPSCALER)
+        with Image.open(tmp_path / f"large.{suffix}") as large:
+            large.load()
+            assert large.size == (64, 96)
+            assert large.getexif().get(274, 1) == 1 and large.getexif()[315] == "Ann"
+
+
+def test_chunks_after_the_pixels_and_unknown_ones_are_not_lost_in_silence(tmp_path):
+    late = [(b"tEXt", b"Copyright\0Ann"), (b"eXIf", rich_exif().tobytes()[6:])]
+    with_chunks(tmp_path / "a.png", (b"caBX", b"credentials"), late=late)
+    assert notes(tmp_path / "a.png", tmp_path / "large.png") == ["left out the maker's note",
+        "left out caBX, of unknown contents"]
+    with Image.open(tmp_path / "large.png") as large:
+        large.load()
+        assert large.info["Copyright"] == "Ann" and large.getexif()[315] == "Ann Author"
+    assert "JPEG cannot hold its texts (Copyright)" in notes(tmp_path / "a.png", tmp_path / "large.jpg")
+    assert notes(tmp_path / "a.png", tmp_path / "large.png", metadata=False) == []
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_exiftool_reads_iptc_and_comments(tmp_path, suffix):
+    "Press agencies keep author and rights there."
+    if not shutil.which("exiftool"): pytest.skip("exiftool is not installed (Debian's libimage-exiftool-perl)")
+    four_colours().save(tmp_path / "a.jpg")
+    tags = ["-IPTC:CopyrightNotice=(c) Ann", "-IPTC:Keywords=lake", "-Comment=hello"]
+    subprocess.run(["exiftool", "-q", "-overwrite_original", *tags, tmp_path / "a.jpg"], check=True)
+    lost = {"tif": ["TIFF cannot hold its comment"], "webp": ["WEBP cannot hold its IPTC, comment"]}
+    assert notes(tmp_path / "a.jpg", tmp_path / f"large.{suffix}") == lost.get(suffix, [])
+    command = ["exiftool", "-json", "-IPTC:all", "-Comment", "-warning", tmp_path / f"large.{suffix}"]
+    read = json.loads(subprocess.run(command, capture_output=True, text=True).stdout)[0]
+    assert ("CopyrightNotice" in read, "Comment" in read) == (suffix != "webp", suffix in ("jpg", "png"))
+    assert "Warning" not in read
+
+
+def test_a_comment_goes_along_in_a_gif(tmp_path):
+    four_colours().save(tmp_path / "a.jpg", comment=b"hello")
+    assert notes(tmp_path / "a.jpg", tmp_path / "large.gif") == []
+    assert Image.open(tmp_path / "large.gif").info["comment"] == b"hello"
+
+
+def test_adobe_rgb_by_exif_alone_is_kept(tmp_path):
+    "A camera's JPEG without a profile, whose colour space is named in a directory within EXIF."
+    exif = Image.Exif()
+    exif[34665] = {40961: 65535, 40965: {1: "R03"}}
+    four_colours().save(tmp_path / "_a.jpg", exif=exif)
+    upscale_file(tmp_path / "_a.jpg", tmp_path / "large.jpg", UPSCALER)
+    kept = Image.open(tmp_path / "large.jpg").getexif()
+    assert kept.get_ifd(34665)[40961] == 65535 and kept.get_ifd(40965)[1] == "R03"
+
+
+DENSITIES = { # of a TIFF: x, y, unit -> pixels per inch in the result
+    "fax": ((204, 1), (98, 1), 2, (204, 98)), "centimetre": ((100, 1), (100, 1), 3, (254, 254)),
+    "no unit": ((300, 1), (300, 1), 1, None), "not a number": ((0, 0), (0, 0), 2, None),
+    "zero": ((0, 1), (0, 1), 2, None),
+}
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_a_resolution_is_kept_if_it_is_one(tmp_path, name):
+    x, y, unit, expected = DENSITIES[name]
+    tifffile.imwrite(tmp_path / "a.tif", np.asarray(four_colours()), photometric="rgb", metadata=None,
+        resolution=((7, 1), (7, 1)), resolutionunit=unit)
+    data = (tmp_path / "a.tif").read_bytes()
+    old = struct.pack("<2I", 7, 1)
+    assert data.count(old) == 2
+    for new in (x, y): data = data.replace(old, struct.pack("<2I", *new), 1)
+    (tmp_path / "a.tif").write_bytes(data)
+    for suffix in ("png", "jpg", "tif", "webp"):
+        large = tmp_path / f"large.{suffix}"
+        assert notes(tmp_path / "a.tif", large) == []
+        with Image.open(large) as result:
+            result.load()
+            exif = result.getexif()
+            given = "dpi" in result.info if suffix == "png" else 282 in exif or bool(result.info.get("jfif_unit"))
+            assert given == (expected is not None), suffix
+            dpi = result.info.get("dpi") or (exif.get(282), exif.get(283))
+            if expected: assert np.abs(np.array(dpi, float) - expected).max() < 1
+
+
+def test_facts_about_the_smaller_picture_are_named_and_left_out(tmp_path):
+    "How a microscope's program describes an array, where a satellite looked, pixels that are not square."
+    pixels = np.asarray(four_colours())
+    place = [(33550, "d", 3, (1., 1., 0.), True)]
+    tifffile.imwrite(tmp_path / "a.ome.tif", pixels, photometric="rgb")
+    tifffile.imwrite(tmp_path / "b.tif", pixels, photometric="rgb", extratags=place)
+    tifffile.imwrite(tmp_path / "c.tif", pixels[..., 0], imagej=True)
+    tifffile.imwrite(tmp_path / "d.tif", pixels, photometric="rgb", metadata=None, description="a lake")
+    with_chunks(tmp_path / "e.png", (b"pHYs", struct.pack(">2IB", 2, 1, 0)))
+    large = tmp_path / "large"
+    said = {path.name: notes(path, large / f"{path.stem}.tif") for path in sorted(tmp_path.glob("*.*"))}
+    sizes = "left out a description of its sizes"
+    assert said == {"a.ome.tif": [sizes], "b.tif": [f"{sizes}, ModelPixelScaleTag"], "c.tif": [sizes], "d.tif": [],
+        "e.png": ["left out pixels of 2 x 1"]}
+    for name in "abcd":
+        with tifffile.TiffFile(next(large.glob(f"{name}.*"))) as file:
+            assert file.asarray().shape[:2] == (64, 96)
+            assert file.pages[0].description == ("a lake" if name == "d" else "")
+
+
+def test_more_than_8_bits_are_named(tmp_path):
+    write_deep(tmp_path / "a.png", np.asarray(four_colours()).astype(np.uint16) * 257)
+    assert notes(tmp_path / "a.png", tmp_path / "large.png") == ["16 bits a channel; the result has 8"]
+    if "HEIF" not in picture_formats(): return
+    import pillow_heif
+    pixels = np.asarray(four_colours(64, 64)).astype(np.uint16) * 257
+    pillow_heif.from_bytes("RGB;16", (64, 64), pixels.tobytes()).save(tmp_path / "b.heic")
+    assert notes(tmp_path / "b.heic", tmp_path / "large.png") == ["10 bits a channel; the result has 8"]
+
+
+@pytest.mark.parametrize("suffix", ["heic", "avif"])
+def test_an_hdr_photograph_says_what_its_numbers_mean(tmp_path, suffix):
+    "Its box `nclx` becomes a PNG's cICP; another format's result is named."
+    if suffix == "heic" and "HEIF" not in picture_formats(): pytest.skip("needs the extra [formats]")
+    path = tmp_path / f"a.{suffix}"
+    four_colours(64, 64).save(path)
+    plain = path.read_bytes()
+    box = plain.index(b"colrnclx") + 8
+    assert notes(path, tmp_path / "large.jpg") == []
+    path.write_bytes(plain[:box] + struct.pack(">2H", 9, 16) + plain[box + 4:]) # BT.2020, PQ
+    upscale_file(path, tmp_path / "large.png", UPSCALER)
+    assert dict(chunks_of(tmp_path / "large.png"))[b"cICP"] == bytes([9, 16, 0, 1])
+    said = "only a PNG can hold what its cICP say about its colours"
+    assert notes(path, tmp_path / "large.jpg") == [said]
+
+
 def test_what_a_format_cannot_hold_is_named(tmp_path):
     four_colours().save(tmp_path / "a.jpg", exif=rich_exif(), icc_profile=SRGB, dpi=(300, 300))
     for suffix, word in dict(ppm="resolution", tga="colour profile", bmp="EXIF").items():
@@ -832,6 +1069,87 @@ def test_hdr_clips_are_tone_mapped(tmp_path, transfer):
     frames = pytest.importorskip("imageio_ffmpeg").read_frames(tmp_path / "large.mp4")
     next(frames)
     assert 80 < np.median(np.frombuffer(next(frames), np.uint8)) < 176
+
+
+COLOURS_OF_CLIPS = { # how a clip of one colour, 64 or 720 lines high, is encoded and marked -> what a player shows
+    "small, unmarked": ("s=64x64", "bt601", []),
+    "large, unmarked": ("s=64x720", "bt709", []),
+    "large, marked": ("s=64x720", "bt601", ["-colorspace", "smpte170m"]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COLOURS_OF_CLIPS)
+def test_a_clip_without_names_for_its_colours_is_read_as_players_do(tmp_path, name):
+    "And the result names all three: matrix, primaries and curve."
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    size, matrix, tags = COLOURS_OF_CLIPS[name]
+    source = ("-f", "lavfi", "-i", f"color=0xC83214:{size}:r=5:d=0.4,format=rgb24")
+    encode = ("-vf", f"scale=out_color_matrix={matrix},format=yuv420p", "-bsf:v", "h264_metadata=matrix_coefficients=2")
+    if tags: encode = ("-vf", f"scale=out_color_matrix={matrix},format=yuv420p,setparams=colorspace=smpte170m")
+    subprocess.run([ffmpeg, "-v", "error", *source, *encode, tmp_path / "a.mp4"], check=True)
+    upscaler = Upscaler(Generator(1, 4), **CPU_FP32)
+    seen = []
+    upscaler.upscale = lambda lr: seen.append(lr) or lr.repeat_interleave(4, -1).repeat_interleave(4, -2)
+    upscale_video(tmp_path / "a.mp4", tmp_path / "large.mp4", upscaler)
+    assert np.abs(seen[0][0, :, 8, 8].numpy().astype(int) - (200, 50, 20)).max() <= 4
+    report = subprocess.run([ffmpeg, "-i", tmp_path / "large.mp4"], capture_output=True, text=True).stderr
+    assert "unknown" not in report and "bt709" in report
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trait, encode, said", [
+    ("ProRes 4444", ("-c:v", "prores_ks", "-pix_fmt", "yuva444p10le"), "without its transparency"),
+    ("10 bits", ("-c:v", "libx264", "-pix_fmt", "yuv422p10le"), "10 bits a channel; the result has 8"),
+    ("PQ, and no primaries", ("-c:v", "libx264", "-pix_fmt", "yuv420p10le", "-bsf:v",
+        "h264_metadata=transfer_characteristics=16"), "10 bits"),
+    ("BT.2020, and no curve", ("-c:v", "libx264", "-pix_fmt", "yuv420p10le", "-bsf:v",
+        "h264_metadata=colour_primaries=9"), "10 bits"),
+    ("Apple's keys", ("-movflags", "use_metadata_tags", "-metadata", "com.apple.quicktime.make=Apple"),
+        "what the camera says"),
+])
+def test_what_a_clip_loses_is_named(tmp_path, trait, encode, said):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    source = ("-f", "lavfi", "-i", "testsrc=s=32x32:r=5:d=0.4")
+    subprocess.run([ffmpeg, "-v", "error", *source, *encode, tmp_path / "a.mov"], check=True)
+    with pytest.warns(NotKept, match=said): upscale_video(tmp_path / "a.mov", tmp_path / "large.mp4", UPSCALER)
+
+
+@pytest.mark.slow
+def test_the_first_picture_track_is_enlarged_and_a_cover_is_named(tmp_path):
+    "ffmpeg alone would take the largest track."
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    four_colours(96, 96).save(tmp_path / "cover.png")
+    inputs = ("-f", "lavfi", "-i", "testsrc=s=32x32:r=5:d=1", "-f", "lavfi", "-i", "color=red:s=64x64:r=10:d=1")
+    tracks = ("-i", tmp_path / "cover.png", "-map", "0", "-map", "1", "-map", "2", "-c:v:2", "png",
+        "-disposition:v:2", "attached_pic", "-disposition:v:1", "default", "-disposition:v:0", "0")
+    subprocess.run([ffmpeg, "-v", "error", *inputs, *tracks, tmp_path / "a.mp4"], check=True)
+    with pytest.warns(NotKept) as said: upscale_video(tmp_path / "a.mp4", tmp_path / "large.mp4", UPSCALER)
+    words = " ".join(str(warning.message) for warning in said)
+    assert "without its cover" in words and "2 picture tracks" in words
+    assert next(imageio_ffmpeg.read_frames(tmp_path / "large.mp4"))["size"] == (128, 128)
+    assert imageio_ffmpeg.count_frames_and_secs(tmp_path / "large.mp4")[0] == 5
+
+
+@pytest.mark.slow
+def test_interlaced_clips_lose_their_combs(tmp_path):
+    "A moving bar, whose odd and even lines are a moment apart. Progressive clips stay as they are."
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    bar = "color=black:s=64x64:r=50:d=1,drawbox=x=20:w=16:h=64:color=white:t=fill,scroll=h=0.06"
+    combs = {}
+    for name, filters, flags in [("fields", ",tinterlace=interleave_top,setfield=tff", ("-flags", "+ildct+ilme")),
+            ("frames", ",fps=25", ())]:
+        encode = ("-c:v", "libx264", *flags, "-pix_fmt", "yuv420p", "-qp", "1")
+        source = ("-f", "lavfi", "-i", bar + filters)
+        subprocess.run([ffmpeg, "-v", "error", *source, *encode, tmp_path / f"{name}.mp4"], check=True)
+        seen = []
+        upscaler = Upscaler(Generator(1, 4), **CPU_FP32)
+        upscaler.upscale = lambda lr, seen=seen: seen.append(lr) or lr.repeat_interleave(4, -1).repeat_interleave(4, -2)
+        upscale_video(tmp_path / f"{name}.mp4", tmp_path / f"large-{name}.mp4", upscaler)
+        frame = seen[len(seen) // 2][0, 1].numpy().astype(int)
+        combs[name] = np.abs(frame[16:48:2] - frame[17:48:2]).mean()
+    assert combs["fields"] < 6 and combs["frames"] < 6
 
 
 # Progress, warnings, and going on

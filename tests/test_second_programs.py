@@ -105,6 +105,26 @@ def test_weights_of_other_programs_name_convert(srgan, tmp_path, begin, program)
     assert f"weights of {program}; srgan_nb.convert" in result.stderr
 
 
+@pytest.mark.parametrize("name, data, said", [
+    ("a.pt", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+    ("a.bin", b"<!DOCTYPE html><html>", "a web page"),
+    ("a.ckpt", b"\x08\0\0\0\0\0\0\0{" + bytes(9), "not a whole one"),
+])
+def test_files_that_hold_no_weights_say_what_they_are(tmp_path, name, data, said):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ValueError, match=said): load_generator(tmp_path / name)
+
+
+def test_an_onnx_file_or_an_archive_is_not_taken_for_weights(tmp_path):
+    pytest.importorskip("onnx")
+    export_onnx(Generator(1, 4), tmp_path / "a.onnx")
+    with pytest.raises(ValueError, match="an ONNX file"): load_generator(tmp_path / "a.onnx")
+    shutil.make_archive(tmp_path / "b", "zip", tmp_path, "a.onnx")
+    with pytest.raises(ValueError, match="a zip archive; unpack it"): load_generator(tmp_path / "b.zip")
+    torch.save(Generator(1, 4).state_dict(), tmp_path / "c.pth")
+    with pytest.raises(ValueError, match="weights of PyTorch"): load_generator(tmp_path / "c.pth")
+
+
 # Pictures
 
 @pytest.fixture
