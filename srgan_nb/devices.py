@@ -92,6 +92,7 @@ def make_accelerator(
     if accelerator.num_processes > 1: atexit.register(accelerator.end_training) # or PyTorch may abort a process's end
     return accelerator
 
+# %% ../nbs/09_speed.ipynb #sp-own-code
 def _shared() -> tuple:
     "The classes of Accelerate that keep one state for all their objects."
     from accelerate.state import AcceleratorState, GradientState, PartialState
@@ -107,6 +108,7 @@ def _own_environment() -> Iterator[None]:
     try: yield
     finally: os.environ.update(values)
 
+# %% ../nbs/09_speed.ipynb #sp-tracker-code
 def _check_tracker(name: str) -> None:
     from accelerate.tracking import get_available_trackers
     trackers = list(map(str, get_available_trackers()))

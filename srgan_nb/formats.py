@@ -281,6 +281,7 @@ def _resolution(image: Image.Image, exif: Image.Exif) -> tuple | None:
     if not dpi and unit and 282 in exif: dpi = tuple(float(exif[tag]) * unit for tag in (282, 283))
     return dpi if dpi and all(0 < value < 2**16 for value in dpi) else None
 
+# %% ../nbs/12_files.ipynb #f-stale-code
 def _stale(image: Image.Image, exif: Image.Exif) -> Iterator[str]:
     "What the file holds that can't go along, in words."
     if _NOTE in exif.get_ifd(_EXIF): yield "the maker's note"

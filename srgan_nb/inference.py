@@ -228,31 +228,10 @@ class _Network(_Placed):
         placed = _place(lr, self.device)
         return back_project(on_device, placed.to(device))
 
-# %% ../nbs/11_inference.ipynb #i-tiles-code
-class _InParts(_Network):
-    "The same for tensors of any size."
+# %% ../nbs/11_inference.ipynb #i-choice-code
+class _Parts(_Network):
+    "The same, with a choice of the parts that a picture goes through in."
     tile: int | None
-
-    def upscale(self,
-        lr: Tensor, # `(N, 3, H, W)`, RGB, floats in [0, 1] or uint8
-    ) -> Tensor: # `(N, 3, scale*H, scale*W)`, in [0, 1] or uint8; of the type of `lr`, and on its device
-        "Super-resolve tensors, without a gradient. Raises what `bands` raises."
-        _check_pictures(lr)
-        self._prepare()
-        parts = lr.split(self._pictures_at_once(*lr.shape[-2:]))
-        return _join([_join([*self.bands(part)], -2) for part in parts], 0)
-
-    def bands(self,
-        lr: Tensor, # `(N, 3, H, W)`, RGB, floats in [0, 1] or uint8
-    ) -> Iterator[Tensor]: # `(N, 3, scale*h, scale*W)`, in [0, 1] or uint8; of the type of `lr`, and on its device
-        """Super-resolve tensors from top to bottom. Raises `ValueError` for tensors of another kind, for a network
-        whose `forward` was changed, and if a GPU's memory can't hold a strip or tile."""
-        _check_pictures(lr)
-        self._prepare()
-        lr = lr.detach()
-        if self._in_tiles(): results = bands(self._enhance, lr, self.scale, self._tile(lr), self.halo)
-        else: results = (_finish(lr, rows) for rows in self._rows(lr))
-        return self._explained(lr, results)
 
     def _pictures_at_once(self, height: int, width: int) -> int:
         "Strips of fewer than 16 rows would be slower."
@@ -279,6 +258,30 @@ class _InParts(_Network):
             if not (self._compiled and isinstance(error, torch._dynamo.exc.TorchDynamoException)): raise
             reason = str(error).partition("\n")[0]
             raise ValueError(f"the network can't be compiled here: {reason}; leave out --compile") from None
+
+# %% ../nbs/11_inference.ipynb #i-tiles-code
+class _InParts(_Parts):
+    "The same for tensors of any size."
+    def upscale(self,
+        lr: Tensor, # `(N, 3, H, W)`, RGB, floats in [0, 1] or uint8
+    ) -> Tensor: # `(N, 3, scale*H, scale*W)`, in [0, 1] or uint8; of the type of `lr`, and on its device
+        "Super-resolve tensors, without a gradient. Raises what `bands` raises."
+        _check_pictures(lr)
+        self._prepare()
+        parts = lr.split(self._pictures_at_once(*lr.shape[-2:]))
+        return _join([_join([*self.bands(part)], -2) for part in parts], 0)
+
+    def bands(self,
+        lr: Tensor, # `(N, 3, H, W)`, RGB, floats in [0, 1] or uint8
+    ) -> Iterator[Tensor]: # `(N, 3, scale*h, scale*W)`, in [0, 1] or uint8; of the type of `lr`, and on its device
+        """Super-resolve tensors from top to bottom. Raises `ValueError` for tensors of another kind, for a network
+        whose `forward` was changed, and if a GPU's memory can't hold a strip or tile."""
+        _check_pictures(lr)
+        self._prepare()
+        lr = lr.detach()
+        if self._in_tiles(): results = bands(self._enhance, lr, self.scale, self._tile(lr), self.halo)
+        else: results = (_finish(lr, rows) for rows in self._rows(lr))
+        return self._explained(lr, results)
 
 # %% ../nbs/11_inference.ipynb #i-pictures-code
 class _InPictures(_InParts):

@@ -310,6 +310,7 @@ def _video_line(header: str) -> str:
     lines = (line for line in header.splitlines() if ": Video:" in line and "attached pic" not in line)
     return next(lines, "")
 
+# %% ../nbs/12_files.ipynb #f-clips-colours
 def _to_bt709(video: str) -> list:
     """Filters that bring HDR (PQ, HLG) and wide gamuts to the colours of ordinary clips. What a clip doesn't say is
     assumed as players do; ffmpeg would give up, or take a large clip for an old one."""

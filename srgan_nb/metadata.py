@@ -64,6 +64,7 @@ def about(
         kept["exif"] = _exif_with(kept, {282: x, 283: y, 296: 2})
     return kept
 
+# %% ../nbs/12_files.ipynb #f-exif-code
 def _exif(photo: Image.Image, source) -> bytes | None:
     exif = Image.Exif()
     try:
@@ -149,6 +150,7 @@ def _colours_of_heif(source) -> list:
     if not box or (box[1] in b"\1\2" and box[2] in b"\1\2\6\x0d"): return [] # as everywhere
     return [(b"cICP", box[1] + box[2] + b"\0\1")]
 
+# %% ../nbs/12_files.ipynb #f-chunks-code
 def source_chunks(
     source: str | Path, # a file
     form: str, # the format to be written

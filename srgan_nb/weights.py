@@ -136,6 +136,7 @@ def _check_name(name: str | Path, path: Path) -> None:
         choices = ", ".join([*bundled_weights(), "a file", "a run folder"])
         raise ValueError(f"{name}: no such weights; give {choices} or a hub id like owner/name")
 
+# %% ../nbs/08_checkpoints.ipynb #w-hub-code
 def _from_hub(name: str, **kwargs: Any) -> Generator:
     try: config, weights = (hf_hub_download(name, file, **kwargs) for file in ("config.json", "model.safetensors"))
     except OSError as error:
