@@ -279,6 +279,14 @@ def test_version_of_onnxruntime_is_written_once():
         assert try_assets.VERSION not in path.read_text(encoding="utf-8"), path
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / ".github/workflows").glob("*.yml")), ids=lambda path: path.stem)
+def test_workflows_run_what_was_reviewed(path):
+    "Actions are pinned by hash, since a tag can be moved; and a job may write nothing unless it says so."
+    workflow = path.read_text(encoding="utf-8")
+    for line in re.findall(r"uses: .*", workflow): assert re.fullmatch(r"uses: [\w/.-]+@[0-9a-f]{40} # v[\d.]+", line), line
+    assert "\npermissions:\n  contents: read\n" in workflow
+
+
 def test_saved_outputs_come_from_runs_with_all_data():
     "Cells print a message if their data is missing. No saved output may contain one."
     missing = r"names no folder here|skipped: needs|needs an extra"
