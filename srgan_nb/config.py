@@ -68,6 +68,7 @@ class Config:
     adversarial_weight: float = 1e-3 # of the adversarial term (Eq. 3)
     d_rate: float = 1. # D's learning rate, as a multiple of G's (the paper: the same)
     joint: bool = False # D judges photographs and G's pictures in one batch (the paper does not say)
+    pairs: bool = False # D compares each picture with its photograph (the paper: judges each by itself)
     d_warmup: int = 0 # steps at the stage's beginning in which only D learns (the paper: none)
     ema: float = 0.999 # decay of the averaged weights per step
     clip: float = 0. # a gradient longer than this norm is scaled down to it; 0: never (the paper does not clip)

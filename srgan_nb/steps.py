@@ -32,6 +32,7 @@ class GanLoss:
     kind: str = "bce" # `bce` (Eq. 2, 6) or `lsgan`
     weight: float = 1e-3 # of the adversarial term (Eq. 3)
     joint: bool = False # D judges `hr` and `sr` in one batch
+    pairs: bool = False # what counts is the difference of D's logits for the two
 
 # %% ../nbs/07_training.ipynb #t-phases
 def phase_means(
@@ -81,18 +82,18 @@ def gan_loss(
     vgg: VGGFeatures | None, # frozen; None if the content is the pixel loss
 ) -> GanLoss:
     "The losses that a configuration asks for."
-    return GanLoss(content_loss(config, vgg), config.adversarial, config.adversarial_weight, config.joint)
+    choices = config.adversarial, config.adversarial_weight, config.joint, config.pairs
+    return GanLoss(content_loss(config, vgg), *choices)
 
 # %% ../nbs/07_training.ipynb #t-turns-code
 def discriminator_turn(
     d: nn.Module, # the discriminator, which learns
     sr: Tensor, # G's pictures `(N, 3, H, W)` in [-1, 1], detached
     hr: Tensor, # photographs, same shape and range
-    gan: GanLoss, # its kind and joint
+    gan: GanLoss, # its kind, joint and pairs
 ) -> tuple[Tensor, dict]: # the loss (Eq. 2), and scalars to report
     "D's turn."
-    if gan.joint: real, fake = _judge_together(d, hr, sr)
-    else: real, fake = d(hr), d(sr)
+    real, fake = _judge(d, hr, sr, gan)
     loss = discriminator_loss(real, fake, gan.kind)
     p_real, p_fake = real.sigmoid().mean(), fake.sigmoid().mean()
     return loss, dict(d_loss=loss, p_real=p_real, p_fake=p_fake, shift=colour_shift(sr, hr))
@@ -105,13 +106,15 @@ def generator_turn(
 ) -> tuple[Tensor, dict]: # the loss (Eq. 3), and scalars to report
     "G's turn."
     content = gan.content(sr, hr)
-    fake = _judge_together(d, hr, sr)[1] if gan.joint else d(sr)
+    fake = _judge(d, hr, sr, gan)[1] if gan.joint or gan.pairs else d(sr)
     adversarial = adversarial_loss(fake, gan.kind)
     loss = perceptual_loss(content, adversarial, gan.weight)
     return loss, dict(g_loss=loss, content=content, adversarial=adversarial)
 
-def _judge_together(d: nn.Module, hr: Tensor, sr: Tensor) -> tuple[Tensor, Tensor]:
-    return d(torch.cat([hr, sr])).chunk(2)
+def _judge(d: nn.Module, hr: Tensor, sr: Tensor, gan: GanLoss) -> tuple[Tensor, Tensor]:
+    "D's logits for photographs and for G's pictures."
+    real, fake = d(torch.cat([hr, sr])).chunk(2) if gan.joint else (d(hr), d(sr))
+    return (real - fake, fake - real) if gan.pairs else (real, fake)
 
 # %% ../nbs/07_training.ipynb #t-still
 def batchnorms(

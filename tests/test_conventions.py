@@ -283,7 +283,8 @@ def test_version_of_onnxruntime_is_written_once():
 def test_workflows_run_what_was_reviewed(path):
     "Actions are pinned by hash, since a tag can be moved; and a job may write nothing unless it says so."
     workflow = path.read_text(encoding="utf-8")
-    for line in re.findall(r"uses: .*", workflow): assert re.fullmatch(r"uses: [\w/.-]+@[0-9a-f]{40} # v[\d.]+", line), line
+    for line in re.findall(r"uses: .*", workflow):
+        assert re.fullmatch(r"uses: [\w/.-]+@[0-9a-f]{40} # v[\d.]+", line), line
     assert "\npermissions:\n  contents: read\n" in workflow
 
 

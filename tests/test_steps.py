@@ -58,9 +58,11 @@ def log_sigmoid(x): return torch.log(1 / (1 + torch.exp(-x)))
 
 def judge(d, hr, sr, config):
     "D's answers for photographs and for G's pictures."
-    if not config.joint: return d(hr), d(sr)
-    both = d(torch.cat([hr, sr]))
-    return both[:len(hr)], both[len(hr):]
+    real, fake = d(hr), d(sr)
+    if config.joint:
+        both = d(torch.cat([hr, sr]))
+        real, fake = both[:len(hr)], both[len(hr):]
+    return (real - fake, fake - real) if config.pairs else (real, fake)
 
 
 def d_loss_by_hand(d, hr, sr, config):
@@ -105,6 +107,8 @@ SETTINGS = [
     dict(feature_scale=1 / 40),
     dict(joint=True),
     dict(joint=True, adversarial="lsgan"),
+    dict(joint=True, pairs=True),
+    dict(pairs=True),
     dict(adversarial="lsgan"),
     dict(adversarial_weight=1.),
     dict(content="pixel"),
