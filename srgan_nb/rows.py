@@ -102,11 +102,22 @@ def flow_through(
     first = each(lambda maps: maps.to(dtype), _in_float32(flow(network.head, strips)))
     trunk = _around(lambda maps: flow(network.merge, flow(network.blocks, maps)), first)
     maps = cut(trunk, rows, render_halo(network))
-    if not isinstance(network, FastGenerator): return flow(network.tail, flow(network.upsample, maps))
-    *steps, last = network.upsample
-    conv, _, prelu = last.children()
-    maps = flow(conv, flow(nn.Sequential(*steps), maps))
-    return flow(network.tail, each(partial(unshuffled_prelu, prelu), maps))
+    if isinstance(network, FastGenerator):
+        *steps, last = network.upsample
+        conv, _, prelu = last.children()
+        maps = flow(conv, flow(nn.Sequential(*steps), maps))
+        maps = each(partial(unshuffled_prelu, prelu), maps)
+    else: maps = flow(network.upsample, maps)
+    return _whole_rows(flow(network.tail, maps), network.scale)
+
+def _whole_rows(strips: Strips, scale: int) -> Strips:
+    "Hold back what belongs to an LR row that isn't complete."
+    held = None
+    for rows, last in strips:
+        if held is not None: rows = torch.cat([held, rows], 2)
+        n = rows.shape[2] // scale * scale
+        held = rows[:, :, n:]
+        if n: yield rows[:, :, :n], last
 
 def _in_float32(strips: Strips) -> Strips:
     while True:

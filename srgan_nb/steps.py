@@ -82,8 +82,7 @@ def gan_loss(
     vgg: VGGFeatures | None, # frozen; None if the content is the pixel loss
 ) -> GanLoss:
     "The losses that a configuration asks for."
-    choices = config.adversarial, config.adversarial_weight, config.joint, config.pairs
-    return GanLoss(content_loss(config, vgg), *choices)
+    return GanLoss(content_loss(config, vgg), config.adversarial, config.adversarial_weight, config.joint, config.pairs)
 
 # %% ../nbs/07_training.ipynb #t-turns-code
 def discriminator_turn(

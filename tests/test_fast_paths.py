@@ -144,7 +144,18 @@ def test_rows_that_flow_change_nothing(size, scale, fast, short_strips):
     strips = list(upscaler.bands(lr))
     assert isinstance(network, FastGenerator) == fast
     assert (len(strips) > 1) == (size[0] > 40)
+    assert all(strip.shape[2] % scale == 0 for strip in strips)
     assert (torch.cat(strips, -2) - whole).abs().max() < 1e-5
+
+
+def test_a_picture_is_put_together_from_its_strips(short_strips):
+    photo = sample_photos()["coffee"].resize((30, 70))
+    upscaler = Upscaler.from_pretrained("srgan", **CPU_FP32)
+    strips = list(upscaler.strips(photo))
+    assert [strip.height for strip in strips] == [4] * 70
+    whole = photo_to_tensor(upscaler(photo))
+    assert torch.equal(whole, torch.cat([photo_to_tensor(strip) for strip in strips], 1))
+    assert (whole - upscaler.upscale(photo_to_tensor(photo)[None])[0]).abs().max() < 1 / 255
 
 
 def test_columns_of_wide_pictures_change_nothing(short_strips, monkeypatch):
