@@ -120,7 +120,8 @@ def list_checkpoints(
     run: str | Path, # a run folder
 ) -> list[Path]: # newest first
     "The checkpoints of a run."
-    files = [path for path in Path(run).glob("checkpoint-*.safetensors") if checkpoint_position(path)]
+    files = Path(run).expanduser().glob("checkpoint-*.safetensors")
+    files = [path for path in files if checkpoint_position(path)]
     def age(path):
         stage, step = checkpoint_position(path)
         return STAGES.index(stage), step

@@ -154,7 +154,7 @@ def read_metrics(
     run: str | Path, # a run folder
 ) -> list[dict]: # one dict per logged step
     "The lines of metrics.jsonl. Lines that a full disk or a crash has damaged are left out."
-    path = Path(run) / "metrics.jsonl"
+    path = Path(run).expanduser() / "metrics.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [values for line in lines if (values := _parse(line))]
 
@@ -215,7 +215,7 @@ def read_record(
     run: str | Path, # a run folder
 ) -> dict | None: # None if there is no run
     "train.json: how a run was begun, or last resumed. Raises `ValueError` if it is damaged."
-    path = Path(run) / "train.json"
+    path = Path(run).expanduser() / "train.json"
     if not path.is_file(): return None
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -242,7 +242,7 @@ def lock_run(
     run: str | Path, # a run folder; it must exist
 ) -> Iterator[None]:
     "Hold a run folder for this process alone. Raises `ValueError` if another process holds it."
-    lock = FileLock(Path(run) / ".lock")
+    lock = FileLock(Path(run).expanduser() / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -374,7 +374,7 @@ def train(
     with what to do: `ValueError` for a folder that holds a run or belongs to a running one, no usable photos, weights
     that do not fit; `FloatingPointError` as count_nonfinite_steps; `OSError` for a full disk or a folder that is gone;
     and `KeyboardInterrupt` after Ctrl-C, SIGTERM or SIGHUP, when the step is done and a checkpoint written."""
-    folder, record, given = Path(out), read_record(out), init
+    folder, record, given = Path(out).expanduser(), read_record(out), init
     check_folder(folder, record, resume)
     newest = list_checkpoints(folder)[:1] # of a resumed run only
     if resume:

@@ -3,6 +3,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from io import BytesIO
 
 import numpy as np
@@ -59,6 +60,31 @@ def test_the_onnx_file_suits_older_programs(tmp_path):
     assert model.ir_version <= 9 and max(opset.version for opset in model.opset_import) <= 20
     kinds = {node.op_type for node in model.graph.node}
     assert kinds == {"Conv", "PRelu", "Add", "DepthToSpace", "Div", "Clip"}
+
+
+OLD_PROGRAM = """
+import numpy, onnxruntime, sys
+lr, sr = (numpy.load(f"{sys.argv[1]}/{name}.npy") for name in ("lr", "sr"))
+session = onnxruntime.InferenceSession(f"{sys.argv[1]}/a.onnx", providers=["CPUExecutionProvider"])
+assert numpy.abs(session.run(None, dict(lr=lr))[0] - sr).max() < 1e-5
+print(onnxruntime.__version__)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="onnxruntime 1.17 is for Python up to 3.12")
+def test_onnxruntime_of_2024_runs_the_onnx_file(tmp_path):
+    "In an environment of its own, because it needs NumPy 1."
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
+    python = next(path for path in (tmp_path / "env/bin/python", tmp_path / "env/Scripts/python.exe") if path.exists())
+    install = [python, "-m", "pip", "install", "-q", "onnxruntime==1.17.3", "numpy<2"]
+    if subprocess.run(install, capture_output=True).returncode: pytest.skip("onnxruntime 1.17 can't be installed here")
+    lr = torch.rand(1, 3, 20, 31)
+    export_onnx(load_generator("srgan"), tmp_path / "a.onnx")
+    np.save(tmp_path / "lr.npy", lr.numpy())
+    np.save(tmp_path / "sr.npy", Upscaler.from_pretrained("srgan", **CPU_FP32).upscale(lr).numpy())
+    done = subprocess.run([python, "-c", OLD_PROGRAM, tmp_path], capture_output=True, text=True)
+    assert done.stdout == "1.17.3\n", done.stderr
 
 
 @pytest.mark.parametrize("name", ["x4", "wrapped"])

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 from accelerate.state import GradientState
+from PIL import Image
 
 from srgan_nb import checkpoint, preflight, processes, run_folder, training
 from srgan_nb.checkpoint import list_checkpoints, new_state, save_weights_only
@@ -330,6 +331,15 @@ def test_fixed_batchnorm_keeps_the_statistics_of_the_generator(whole, tmp_path):
 
 
 # Photos and settings
+
+def test_a_run_folder_may_be_in_the_home_folder(tmp_path, monkeypatch):
+    for name in ("HOME", "USERPROFILE"): monkeypatch.setenv(name, str(tmp_path))
+    photos = {"a": Image.new("RGB", (64, 64))}
+    config = tiny_config(srresnet=Stage(1), srgan=Stage())
+    folder = train(config, photos, "~/run", **CPU_FP32)
+    assert folder == tmp_path / "run" and is_finished("~/run") and list_checkpoints("~/run")
+    assert len(read_metrics("~/run")) == 1
+
 
 def test_training_uses_what_a_store_draws(whole, tmp_path):
     class StoreWithPairs(PhotoStore):
