@@ -11,8 +11,9 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -119,13 +120,19 @@ def list_photos(
 def decode_photos(
     photos: list, # pairs of a name and a path or `Image`
 ) -> Iterator[tuple]: # name; pixels `(H, W, 3)` in 8 bits, or None; what's wrong, or None
-    "Open and decode photos, one after the other."
-    for name, photo in progress(photos, desc="decoding", leave=False):
-        try:
-            picture = on_white(open_photo(photo)).convert("RGB")
-            yield name, np.asarray(picture), None
-        except (ValueError, OSError) as error:
-            yield name, None, str(error).removeprefix(f"{photo}: ")
+    "Open and decode photos, several at a time."
+    n = os.cpu_count() or 1
+    groups = (photos[k:k + 2 * n] for k in range(0, len(photos), 2 * n)) # few are in memory at once
+    with ThreadPoolExecutor(n) as pool:
+        decoded = chain.from_iterable(pool.map(_decode, group) for group in groups)
+        yield from progress(decoded, total=len(photos), desc="decoding", leave=False)
+
+def _decode(named: tuple) -> tuple:
+    name, photo = named
+    try:
+        picture = on_white(open_photo(photo)).convert("RGB")
+        return name, np.asarray(picture), None
+    except (ValueError, OSError) as error: return name, None, str(error).removeprefix(f"{photo}: ")
 
 # %% ../nbs/02_data.ipynb #da-cut
 def _crop(pixels: np.ndarray, top: int, left: int, orientation: int, side: int) -> np.ndarray:

@@ -416,6 +416,29 @@ def test_a_cache_whose_pixels_are_gone_is_written_again(photos, tmp_path):
     assert len(after) == len(before) > 0
 
 
+def test_a_photo_that_is_added_is_all_that_is_written(tmp_path):
+    cache, written = tmp_path / "cache", []
+    (tmp_path / "photos").mkdir()
+    for name, side in (("a", 40), ("b", 50), ("c", 60)):
+        Image.new("RGB", (side, side)).save(tmp_path / f"photos/{name}.png")
+        store = PhotoStore(tmp_path / "photos", 32, cache=cache)
+        written.append(sorted(path.stat().st_size for path in cache.glob("*.pixels")))
+    assert written == [[4800], [4800, 7500], [4800, 7500, 10800]]
+    assert [len(pixels) for pixels in store.pixels] == [40, 50, 60]
+
+
+def test_a_part_of_the_cache_that_nobody_uses_is_deleted(tmp_path):
+    cache = tmp_path / "cache"
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (40, 40)).save(tmp_path / name / "photo.png")
+        PhotoStore(tmp_path / name, 32, cache=cache)
+    for index in cache.glob("*.index"): os.utime(index, (0, 0)) # the beginning of 1970
+    PhotoStore(tmp_path / "b", 32, cache=cache)
+    PhotoStore(tmp_path / "b", 32, cache=cache)
+    assert len(list(cache.glob("*.pixels"))) == len(list(cache.glob("*.index"))) == 1
+
+
 def test_folders_that_look_alike_have_separate_caches(tmp_path):
     "The same names, sizes and times, as an archive that resets times leaves them."
     for folder, colour in dict(dark="black", light="white").items():
