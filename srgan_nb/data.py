@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from itertools import chain, repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -146,7 +147,7 @@ def _stack(crops: list) -> Tensor:
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
 def cut_crops(
-    store: "PhotoStore", # the photos
+    store: Any, # the photos: a PhotoStore, which comes next
     plan: np.ndarray, # `(n, 4)`, as draw_crops gives it
 ) -> Tensor: # `(n, 3, crop, crop)`, uint8, channels_last
     "The crops of a plan, cut out of the arrays in memory."
