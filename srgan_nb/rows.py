@@ -32,27 +32,31 @@ def _conv_rows(conv: nn.Conv2d, strips: Strips) -> Strips:
     conv = copy(conv) # the same weights
     conv.padding = 0, beside
     kept = None
-    for rows, last in strips:
+    def step(strip):
+        nonlocal kept
+        rows, last = strip
         above = reach if kept is None else 0
         if kept is not None: rows = torch.cat([kept, rows], 2)
         if above or last: rows = pad(rows, (0, 0, above, reach if last else 0))
-        kept = rows[:, :, -2 * reach:]
-        yield conv(rows), last
+        kept = rows[:, :, -2 * reach:].clone() # or it would keep all of the strip in memory
+        return conv(rows), last
+    return map(step, strips)
 
 # %% ../nbs/11_inference.ipynb #fl-around-code
 def _around(body: Callable, strips: Strips) -> Strips:
     "The strips plus what `body`, which takes and gives strips, makes of them."
     waiting = []
-    def remembered():
-        for rows, last in strips:
-            waiting.append(rows)
-            yield rows, last
+    def remember(strip):
+        waiting.append(strip[0])
+        return strip
 
-    for answer, last in body(remembered()):
+    def add(strip):
+        answer, last = strip
         known = torch.cat(waiting, 2) if len(waiting) > 1 else waiting[0]
         n = answer.shape[2]
-        waiting[:] = [known[:, :, n:]]
-        yield known[:, :, :n] + answer, last
+        waiting[:] = [known[:, :, n:].clone()]
+        return known[:, :, :n] + answer, last
+    return map(add, body(map(remember, strips)))
 
 # %% ../nbs/11_inference.ipynb #fl-flow-code
 def each(
@@ -60,7 +64,7 @@ def each(
     strips: Strips, # what to apply it to
 ) -> Strips:
     "The strips, changed."
-    return ((function(rows), last) for rows, last in strips)
+    return map(lambda strip: (function(strip[0]), strip[1]), strips)
 
 def flow(
     part: nn.Module, # a layer, a residual block, or several in a row
