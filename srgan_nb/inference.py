@@ -6,7 +6,8 @@
 __all__ = ['BACK_REACH', 'STRIP_PIXELS', 'TILE_PIXELS', 'COLUMN', 'self_ensemble', 'back_project', 'Upscaler']
 
 # %% ../nbs/11_inference.ipynb #i-imports1
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -21,8 +22,8 @@ from torch.nn.functional import interpolate
 from .devices import pick_device, pick_precision
 from .fast_tail import use_fast_tail
 from .generator import Generator
-from .rows import can_flow, cut, each, flow_through
-from .tiling import bands, halo, tile_shape, tiles
+from .rows import can_flow, cut, each, flow_through, within
+from .tiling import bands, halo, tile_shape
 from .utils import Picture, enlarge, open_photo, photo_to_8bit, progress, tensor_to_photo, to_unit
 from .weights import load_generator
 
@@ -66,6 +67,12 @@ def _strip_pixels(device: torch.device, scale: int) -> int:
     reserved = torch.cuda.memory_reserved(device) # PyTorch keeps freed memory
     unused = reserved - torch.cuda.memory_allocated(device)
     return int((free + unused) // (4 * 20 * 2**10) * share)
+
+def _budget(device: torch.device, scale: int, flows: bool, in_one_piece: bool) -> int:
+    "How many LR pixels to take at once: of a tile if all of its answer is needed, else of a strip."
+    strip = _strip_pixels(device, scale)
+    if device.type == "cuda" or not in_one_piece: return strip
+    return TILE_PIXELS if flows else 6 * strip # a gigabyte
 
 # %% ../nbs/11_inference.ipynb #i-alpha-code
 def _fill_under_alpha(photo: Image.Image, reach: int = 4) -> Image.Image:
@@ -122,21 +129,23 @@ def _finish(lr: Tensor, sr: Tensor) -> Tensor:
 def _join(parts: list, axis: int) -> Tensor:
     return torch.cat(parts, axis) if len(parts) > 1 else parts[0]
 
-def _no_memory(lr: Tensor, device: torch.device) -> ValueError:
-    height, width = lr.shape[-2:]
-    return ValueError(f"{device} has no memory for {width} x {height} pixels; give a smaller --tile")
+def _enhanced(network: Callable, lr: Tensor, ensemble: bool, back: bool) -> Tensor:
+    if ensemble: network = partial(self_ensemble, network)
+    if not back: return network(lr)
+    place = "cpu" if lr.device.type == "mps" else lr.device # Apple's GPUs can't shrink by bicubic
+    return back_project(lambda x: network(x).to(place), lr.to(place))
 
 # %% ../nbs/11_inference.ipynb #i-parts-code
 def _check_forward(generator: nn.Module) -> None:
     "Raises `ValueError` if `forward` does more than the network's parts do."
-    for network in generator.modules():
-        if not isinstance(network, Generator): continue
+    inner = [part for part in generator.modules() if isinstance(part, Generator)] # itself, or what is `Wrapped`
+    for network in inner:
         plain = type(network).forward is Generator.forward and type(network).features is Generator.features
         if not plain or "forward" in vars(network):
             advice = "define `head`, `trunk` or `render` instead"
             raise ValueError(f"{type(network).__name__} has a `forward` of its own, which tiles pass by; {advice}")
-    for network in {generator, *(part for part in generator.modules() if isinstance(part, Generator))}:
-        if network._forward_hooks or network._forward_pre_hooks:
+    for module in (generator, *inner):
+        if module._forward_hooks or module._forward_pre_hooks:
             raise ValueError("the network has hooks on `forward`, which tiles pass by; put them on layers inside it")
 
 def _place_on(device: str | torch.device) -> torch.device:
@@ -158,133 +167,93 @@ def _in_parts(network: Any, lr: Tensor, dtype: torch.dtype) -> Tensor:
     return network.render(network.trunk(first))
 
 # %% ../nbs/11_inference.ipynb #i-network-code
-class _Placed:
+class _Network:
     "A generator on its device."
     generator: Generator
+    precision: str | torch.dtype
+    compile: bool
     ensemble: bool
     back_project: bool
-    device: torch.device
-    dtype: torch.dtype
 
-    def _place_network(self, device: str | torch.device, precision: str | torch.dtype, compile: bool) -> None:
+    def _place_network(self, device: str | torch.device) -> None:
         self.device = _place_on(device)
-        self.dtype = pick_precision(_PRECISIONS.get(precision, str(precision)), self.device)
+        self.dtype = pick_precision(_PRECISIONS.get(self.precision, str(self.precision)), self.device)
         self.scale = self.generator.scale
         self.halo = halo(self.generator) + (BACK_REACH if self.back_project else 0)
         self.generator.eval().to(self.device).to(memory_format=torch.channels_last)
-        self._compiled = torch.compile(self._at_once, dynamic=True) if compile else None
-        self._prepare()
+        at_once = partial(_in_parts, self.generator, dtype=self.dtype)
+        self._at_once = torch.compile(at_once, dynamic=True) if self.compile else at_once
+        _check_forward(self.generator)
 
-    def _prepare(self) -> None:
+    def _prepare(self, lr: Tensor) -> None:
+        _check_pictures(lr)
         _check_forward(self.generator)
         use_fast_tail(self.generator) # or, if it has hooks by now, the plain one
-        self.flows = self._compiled is None and can_flow(self.generator)
+        self._flows = not self.compile and can_flow(self.generator)
+        self._in_one_piece = self.ensemble or self.back_project or not self._flows
+        self._pixels = _budget(self.device, self.scale, self._flows, self._in_one_piece)
 
-    def _at_once(self, lr: Tensor) -> Tensor:
-        return to_unit(_in_parts(self.generator, lr, self.dtype).float())
+    @contextmanager
+    def _context(self) -> Iterator[None]:
+        with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32): yield
 
-# %% ../nbs/11_inference.ipynb #i-forward-code
-class _Network(_Placed):
-    "The same for a picture or a tile."
-    def _rows(self, lr: Tensor) -> Iterator[Tensor]:
-        "Float32 from top to bottom, not clamped, so edges may overshoot [0, 1]."
-        n, _, _, width = lr.shape
-        rows = _strip_pixels(self.device, self.scale) // (n * min(width, COLUMN))
-        columns = [self._column(lr[..., left:right], max(rows, 1)) for _, (_, _, left, right) in self._columns(lr)]
-        while True:
-            with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                strips = [next(column, None) for column in columns]
-            if strips[0] is None: return
-            yield self._side_by_side(lr, strips)
+    def _strips(self, lr: Tensor, rows: int) -> Iterator[Tensor]:
+        "The answer to a tile from top to bottom: float32, not clamped, so edges may overshoot [0, 1]."
+        whole = iter([(lr, True)])
+        parts = cut(whole, rows, halo(self.generator)) if self._flows else whole
+        placed = each(partial(_place, device=self.device), parts)
+        sr = flow_through(self.generator, placed, rows, self.dtype) if self._flows else each(self._at_once, placed)
+        return (to_unit(maps.float()) for maps, _ in within(self._context, sr))
 
-    def _columns(self, lr: Tensor) -> Iterator[tuple]:
-        height, width = lr.shape[-2:]
-        return tiles(height, width, (height, COLUMN), self.halo)
-
-    def _side_by_side(self, lr: Tensor, strips: list) -> Tensor:
-        parts = []
-        for (inner, outer), strip in zip(self._columns(lr), strips):
-            left, right = (self.scale * (edge - outer[2]) for edge in inner[2:])
-            parts.append(strip[..., left:right])
-        return _join(parts, -1)
-
-    def _column(self, lr: Tensor, rows: int) -> Iterator[Tensor]:
-        if not self.flows: return map(self._compiled or self._at_once, [_place(lr, self.device)])
-        strips = cut(iter([(lr, True)]), rows, halo(self.generator))
-        placed = each(partial(_place, device=self.device), strips)
-        sr = flow_through(self.generator, placed, rows, self.dtype)
-        return (to_unit(maps.float()) for maps, _ in sr)
-
-    def _enhance(self, lr: Tensor) -> Tensor:
-        "A finished tile, with self-ensemble and back-projection if they are on."
-        def network(lr): return _join([*self._rows(lr)], -2)
-        if self.ensemble: network = partial(self_ensemble, network)
-        if self.back_project: network = partial(self._back_projected, network)
-        with torch.no_grad(): return _finish(lr, network(lr))
-
-    def _back_projected(self, network: Callable, lr: Tensor) -> Tensor:
-        device = "cpu" if self.device.type == "mps" else self.device # Apple's GPUs can't shrink by bicubic
-        def on_device(x): return network(x).to(device)
-        placed = _place(lr, self.device)
-        return back_project(on_device, placed.to(device))
-
-# %% ../nbs/11_inference.ipynb #i-choice-code
-class _Parts(_Network):
-    "The same, with a choice of the parts that a picture goes through in."
-    tile: int | None
-
-    def _pictures_at_once(self, height: int, width: int) -> int:
-        "Strips of fewer than 16 rows would be slower."
-        if self._in_tiles(): return max(self._tile_pixels() // (height * width), 1)
-        return max(_strip_pixels(self.device, self.scale) // (min(height, 16) * width), 1)
-
-    def _in_tiles(self) -> bool:
-        return bool(self.tile or self.ensemble or self.back_project or not self.flows)
-
-    def _tile(self, lr: Tensor) -> tuple[int, int]:
-        if self.tile: return self.tile, self.tile
-        height, width = lr.shape[-2:]
-        return tile_shape(height, width, self._tile_pixels(), self.halo)
-
-    def _tile_pixels(self) -> int:
-        strip = _strip_pixels(self.device, self.scale)
-        if self.device.type == "cuda": return strip
-        return TILE_PIXELS if self.flows else 6 * strip # a gigabyte
-
-    def _explained(self, lr: Tensor, results: Iterator[Tensor]) -> Iterator[Tensor]:
-        try: yield from results
-        except torch.OutOfMemoryError: raise _no_memory(lr, self.device) from None
-        except RuntimeError as error:
-            if not (self._compiled and isinstance(error, torch._dynamo.exc.TorchDynamoException)): raise
-            reason = str(error).partition("\n")[0]
-            raise ValueError(f"the network can't be compiled here: {reason}; leave out --compile") from None
+    def _whole(self, lr: Tensor, rows: int) -> Iterable[Tensor]:
+        "The same in one piece, with self-ensemble and back-projection if they are on."
+        def network(lr): return _join([*self._strips(lr, rows)], -2)
+        return [_enhanced(network, _place(lr, self.device), self.ensemble, self.back_project)]
 
 # %% ../nbs/11_inference.ipynb #i-tiles-code
-class _InParts(_Parts):
+class _Tensors(_Network):
     "The same for tensors of any size."
+    tile: int | None
+
     def upscale(self,
         lr: Tensor, # `(N, 3, H, W)`, RGB, floats in [0, 1] or uint8
     ) -> Tensor: # `(N, 3, scale*H, scale*W)`, in [0, 1] or uint8; of the type of `lr`, and on its device
         "Super-resolve tensors, without a gradient. Raises what `bands` raises."
-        _check_pictures(lr)
-        self._prepare()
-        parts = lr.split(self._pictures_at_once(*lr.shape[-2:]))
-        return _join([_join([*self.bands(part)], -2) for part in parts], 0)
+        self._prepare(lr)
+        height, width = lr.shape[-2:]
+        rows = height if self._in_one_piece else min(height, 16)
+        parts = lr.split(max(self._pixels // (rows * width), 1))
+        return _join([_join([*self._bands(part)], -2) for part in parts], 0)
 
     def bands(self,
         lr: Tensor, # `(N, 3, H, W)`, RGB, floats in [0, 1] or uint8
     ) -> Iterator[Tensor]: # `(N, 3, scale*h, scale*W)`, in [0, 1] or uint8; of the type of `lr`, and on its device
         """Super-resolve tensors from top to bottom. Raises `ValueError` for tensors of another kind, for a network
         whose `forward` was changed, and if a GPU's memory can't hold a strip or tile."""
-        _check_pictures(lr)
-        self._prepare()
-        lr = lr.detach()
-        if self._in_tiles(): results = bands(self._enhance, lr, self.scale, self._tile(lr), self.halo)
-        else: results = (_finish(lr, rows) for rows in self._rows(lr))
-        return self._explained(lr, results)
+        self._prepare(lr)
+        return self._bands(lr)
+
+    def _bands(self, lr: Tensor) -> Iterator[Tensor]:
+        n, _, height, width = lr.shape
+        tile = self._tile(height, width)
+        rows = _strip_pixels(self.device, self.scale) // (n * min(width, tile[1] + 2 * self.halo))
+        network = partial(self._whole if self._in_one_piece else self._strips, rows=max(rows, 1))
+        try: yield from map(partial(_finish, lr), bands(network, lr.detach(), self.scale, tile, self.halo))
+        except torch.OutOfMemoryError:
+            advice = "give a smaller --tile"
+            raise ValueError(f"{self.device} has no memory for {width} x {height} pixels; {advice}") from None
+        except RuntimeError as error:
+            if not (self.compile and isinstance(error, torch._dynamo.exc.TorchDynamoException)): raise
+            reason = str(error).partition("\n")[0]
+            raise ValueError(f"the network can't be compiled here: {reason}; leave out --compile") from None
+
+    def _tile(self, height: int, width: int) -> tuple[int, int]:
+        if self.tile: return self.tile, self.tile
+        if self._in_one_piece: return tile_shape(height, width, self._pixels, self.halo)
+        return height, COLUMN
 
 # %% ../nbs/11_inference.ipynb #i-pictures-code
-class _InPictures(_InParts):
+class _Pictures(_Tensors):
     "The same for pictures."
     @overload
     def __call__(self, photo: np.ndarray) -> np.ndarray: ...
@@ -321,7 +290,7 @@ class _InPictures(_InParts):
                 del band, strip # before the next band is computed, not after
 
 # %% ../nbs/11_inference.ipynb #i-class-code
-class Upscaler(_InPictures):
+class Upscaler(_Pictures):
     "A generator ready for pictures: placed, in eval mode, tiled if the picture is large."
     def __init__(self,
         generator: Generator, # the network itself, not a copy: put into eval mode, and moved to `device`
@@ -338,7 +307,7 @@ class Upscaler(_InPictures):
         self.generator = getattr(generator, "_orig_mod", generator) # torch.compile wraps it
         self.tile, self.ensemble, self.back_project = tile, ensemble, back_project
         self.precision, self.compile = precision, compile
-        self._place_network(device, precision, compile)
+        self._place_network(device)
 
     @classmethod
     def from_pretrained(cls,
@@ -364,7 +333,7 @@ class Upscaler(_InPictures):
         for one in wanted:
             if isinstance(one, torch.dtype): self.precision = one
             else: device = one
-        self._place_network(device, self.precision, self.compile)
+        self._place_network(device)
         return self
 
     def __repr__(self) -> str:

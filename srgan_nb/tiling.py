@@ -56,25 +56,27 @@ def tiles(
 
 # %% ../nbs/11_inference.ipynb #i-bands-code
 def bands(
-    network: Callable, # from `(N, C, h, w)` to `(N, 3, scale*h, scale*w)`
+    network: Callable, # from `(N, C, h, w)` to an iterable of strips, which make up `(N, 3, scale*h, scale*w)`
     lr: Tensor, # `(N, C, H, W)`
     scale: int, # of the network
     tile: tuple, # height and width of the inner boxes, LR pixels
     margin: int, # how much more a tile sees on each side, LR pixels; exact from `halo` on
-) -> Iterator[Tensor]: # `(N, 3, scale*h, scale*W)` for each row of tiles, on the device of the network's answers
-    "Run `network` tile by tile and keep the inner box of each answer; yields the result in bands from top to bottom."
+) -> Iterator[Tensor]: # `(N, 3, h, scale*W)` from top to bottom, on the device of the network's answers
+    "Run `network` tile by tile and keep the inner box of each answer."
     height, width = lr.shape[-2:]
     boxes = tiles(height, width, tile, margin)
-    for _, row in groupby(boxes, lambda pair: pair[0][0]):
-        parts = []
-        for inner, outer in row:
-            top, bottom, left, right = outer
-            answer = network(lr[..., top:bottom, left:right])
-            y, x = scale * (inner[0] - top), scale * (inner[2] - left) # where the inner box begins in the answer
-            bottom, right = y + scale * (inner[1] - inner[0]), x + scale * (inner[3] - inner[2])
-            parts.append(answer[..., y:bottom, x:right])
-        yield torch.cat(parts, -1) if len(parts) > 1 else parts[0]
-        del parts, answer # frees their memory before the next band
+    for (top, bottom), row in groupby(boxes, lambda pair: pair[0][:2]):
+        answers, sides = [], []
+        for (*_, left, right), (above, below, *outer) in row:
+            answers.append(iter(network(lr[..., above:below, outer[0]:outer[1]])))
+            sides.append(slice(scale * (left - outer[0]), scale * (right - outer[0])))
+        first, last = scale * (top - above), scale * (bottom - above) # the rows to keep of the answers
+        for strips in zip(*answers):
+            parts = [strip[..., max(first, 0):max(last, 0), side] for strip, side in zip(strips, sides)]
+            first, last = first - strips[0].shape[-2], last - strips[0].shape[-2]
+            if parts[0].numel(): yield torch.cat(parts, -1) if len(parts) > 1 else parts[0]
+            if last <= 0: break
+        del answers, strips, parts # frees their memory before the next band
 
 # %% ../nbs/11_inference.ipynb #i-shape
 def tile_shape(
