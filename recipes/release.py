@@ -38,7 +38,7 @@ import typer
 
 from srgan_nb.config import PAPER, Config, Stage
 from srgan_nb.data import PhotoStore, crop_batch, make_pair
-from srgan_nb.degradations import DegradedStore, add_noise, blur
+from srgan_nb.degradations import DegradedStore
 from srgan_nb.evaluation import evaluate_folder
 from srgan_nb.files import atomic_path
 from srgan_nb.inference import self_ensemble
@@ -79,9 +79,10 @@ PHASES = replace(
     pixel_weight=0.1, phase_weight=5., jitter=16,
 )
 PAIRS = replace(
-    PHASES, name="pairs", d_channels=32, d_rate=6., d_warmup=250, ema=0.998, save_every=100,
-    srgan=Stage(1400, rate=6e-5, schedule="cosine", warmup=30),
-    adversarial_weight=5e-3, pairs=True,
+    PHASES, name="pairs", d_channels=32, d_rate=4., d_warmup=60, ema=0.99, save_every=100,
+    srgan=Stage(1600, rate=1e-4, schedule="cosine", warmup=30),
+    phi=((1, 2, 0.1), (2, 2, 0.1), (3, 4, 1.), (4, 4, 1.), (5, 4, 1.)), feature_scale=8e-5, content_kind="l1",
+    lr_weight=50., adversarial_weight=0.012, pairs=True,
 )
 PHOTO_PIXELS = replace(
     PAPER, name="photo-pixels", clip=0.05, fixed_batchnorm=True, log_every=20, save_every=400,
@@ -175,22 +176,6 @@ class ScaledStore(PhotoStore):
         return torch.cat([plain, shrunk.round().clamp(0, 255).byte()])[rank::world], None
 
 
-class GrainyStore(ScaledStore):
-    """The same crops, half of them with grain: noise of up to 8 of 255 levels, a little blurred.
-
-    Photographs that were shrunk, as ours were, have lost their grain. A film scan or a camera's own pixels have it, and
-    what is left of it in LR tells the generator where to draw it.
-    """
-    def draw(self, batch: int, seed: int, step: int, rank: int = 0, world: int = 1) -> tuple:
-        crops, _ = super().draw(batch, seed, step)
-        rngs = [np.random.default_rng([seed, step, 7, row]) for row in range(batch)]
-        levels, blurs = zip(*((rng.uniform(0, 8) * (rng.random() < 0.5), rng.uniform(0.3, 0.8)) for rng in rngs))
-        is_grey = [rng.random() < 0.4 for rng in rngs]
-        grain = blur(add_noise(torch.zeros(crops.shape), levels, is_grey, rngs), blurs)
-        grainy = crops + 255 * grain.to(crops.device)
-        return grainy.round().clamp(0, 255).byte()[rank::world], None
-
-
 def oriented(crop: torch.Tensor, orientation: int) -> torch.Tensor:
     "One of eight orientations: rotated, and from 4 on mirrored too."
     rotated = crop.rot90(orientation, (-2, -1))
@@ -236,9 +221,6 @@ def augmented(photos, crop, start): return AugmentedStore(photos, crop)
 def scaled(photos, crop, start): return ScaledStore(photos, crop)
 
 
-def grainy(photos, crop, start): return GrainyStore(photos, crop)
-
-
 def degraded(photos, crop, start): return DegradedStore(photos, crop)
 
 
@@ -258,7 +240,7 @@ PARTS = dict(
     srgan=Part("srgan", SRGAN, start="srresnet", seed=2),
     fine=Part("srgan", FINE, start="srgan", seed=3),
     phases=Part("srgan", PHASES, start="fine", seed=52, data=scaled),
-    pairs=Part("srgan", PAIRS, start="phases", seed=71, data=grainy),
+    pairs=Part("srgan", PAIRS, start="phases", seed=71, data=scaled),
 )
 PARTS["photo-pixels"] = Part("srresnet", PHOTO_PIXELS, start="taught", seed=41, data=degraded)
 PARTS["photo"] = Part("srgan", PHOTO, start="photo-pixels", seed=42, data=degraded)

@@ -55,14 +55,15 @@ class Config:
     d_channels: int = 64 # feature maps of D's first convolution
     scale: int = 4 # up-scaling factor r
     crop: int = 96 # side of the HR crops, pixels (hr_height and hr_width of the source document)
-    batch: int = 16 # crops per step, over all processes
+    batch: int = 16 # crops per step, over all processes (BATCH_SIZE of the source document)
     beta1: float = 0.9 # Adam's first momentum
     content: str = "vgg" # the SRGAN stage's content loss: `vgg` (Eq. 5) or `pixel` (Eq. 4)
-    phi: tuple = (5, 4) # which phi_ij
+    phi: tuple = (5, 4) # which phi_ij; or several, for `VGGLayers`: `(i, j, weight)` of each
     feature_scale: float = 1 / 12.75 # multiplies the features (Sec. 3.2)
     content_kind: str = "mse" # distance of the features: `mse` (Eq. 5) or `l1`
     pixel_weight: float = 0. # of a pixel loss added to the features' (the paper: none)
     phase_weight: float = 0. # of a pixel loss on `phase_means` (the paper: none)
+    lr_weight: float = 0. # of a pixel loss on the means of the pixels under each LR pixel (the paper: none)
     jitter: int = 0 # rows and columns of both pictures that VGG doesn't see, at random (the paper: none)
     adversarial: str = "bce" # `bce` (Eq. 2, 6) or `lsgan` (least squares)
     adversarial_weight: float = 1e-3 # of the adversarial term (Eq. 3)
@@ -89,7 +90,8 @@ class Config:
             advice = "start a new run, with --init and the old one's folder"
             raise ValueError(f"settings of another version of srgan_nb: {names}; {advice}")
         stages = {name: Stage(**values[name]) for name in STAGES}
-        return cls(**values | stages | dict(phi=tuple(values["phi"])))
+        phi = tuple(tuple(layer) if isinstance(layer, list) else layer for layer in values["phi"])
+        return cls(**values | stages | dict(phi=phi))
 
     @property
     def architecture(self) -> dict: # what `Generator(**architecture)` needs

@@ -19,7 +19,7 @@ from .config import STAGES, Config, learning_rate
 from .data import PhotoStore
 from .losses import adversarial_loss, feature_loss
 from .run_folder import photos_digest
-from .vgg import VGGFeatures
+from .vgg import VGGFeatures, VGGLayers
 
 # %% ../nbs/10_runs.ipynb #r-checks-settings
 def check_settings(
@@ -139,8 +139,9 @@ def load_vgg(
     needed = config.content == "vgg" and "srgan" in stages
     if not needed: return None
     weights = weights or "imagenet"
+    network = VGGFeatures if isinstance(config.phi[0], int) else VGGLayers
     try:
-        vgg = VGGFeatures(*config.phi, weights=weights)
+        vgg = network(*config.phi, weights=weights)
     except (OSError, RuntimeError) as error:
         problem = f"the content loss needs VGG19 ({error})"
         raise ValueError(f"{problem}; give a file with --vgg") from None

@@ -3,17 +3,20 @@
 Their VGG keeps its features at the size of its input. With PyTorch's own random weights they fade with each layer, and
 the content term would be too small to be seen.
 """
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from functools import partial
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from srgan_nb.checkpoint import list_checkpoints, new_state, save_weights_only
-from srgan_nb.config import PAPER, Stage
+from srgan_nb.config import PAPER, Config, Stage
 from srgan_nb.data import sample_photos
 from srgan_nb.files import read_tensors, tensors_under
+from srgan_nb.preflight import load_vgg
 from srgan_nb.run_folder import Run
 from srgan_nb.steps import batchnorms, discriminator_step, gan_loss, generator_turn, srgan_step, update_ema
 from srgan_nb.training import make_step, robust_update, set_rates, train
@@ -82,6 +85,11 @@ def phases_by_hand(x):
     return torch.stack(means)
 
 
+def under_each_lr_pixel(x):
+    "The mean of the 16 pixels."
+    return sum(x[:, :, top::4, left::4] for top in range(4) for left in range(4)) / 16
+
+
 def content_by_hand(vgg, hr, sr, config):
     if config.content == "pixel": return mse(sr, hr)
     seen, original = sr, hr
@@ -92,7 +100,8 @@ def content_by_hand(vgg, hr, sr, config):
     distance = dict(mse=mse, l1=l1)[config.content_kind]
     ours, theirs = (config.feature_scale * vgg((x + 1) / 2) for x in (seen, original))
     content = distance(ours, theirs) + config.pixel_weight * mse(sr, hr)
-    return content + config.phase_weight * mse(phases_by_hand(sr), phases_by_hand(hr))
+    content = content + config.phase_weight * mse(phases_by_hand(sr), phases_by_hand(hr))
+    return content + config.lr_weight * mse(under_each_lr_pixel(sr), under_each_lr_pixel(hr))
 
 
 def g_loss_by_hand(d, vgg, hr, sr, config):
@@ -115,6 +124,7 @@ SETTINGS = [
     dict(content_kind="l1"),
     dict(pixel_weight=0.5),
     dict(phase_weight=5.),
+    dict(lr_weight=5.),
     dict(jitter=16),
     dict(jitter=16, pixel_weight=0.5, phase_weight=5., feature_scale=1 / 40, joint=True), # as in recipes/release.py
 ]
@@ -287,3 +297,14 @@ def test_the_vgg_of_these_tests_can_be_seen(batch):
         whole, content = parts
         shares[name] = (content / whole).item()
     assert shares["loud"] > 0.1 and shares["random"] < 1e-6
+
+
+def test_a_run_takes_the_layers_that_its_configuration_names(accelerator, tmp_path):
+    "Also after the configuration has been through JSON."
+    torch.manual_seed(0)
+    save_file(VGGFeatures(2, 2, weights=None).state_dict(), tmp_path / "vgg.safetensors")
+    layers = (1, 2, 0.5), (2, 1, 3.)
+    config = Config.from_dict(json.loads(json.dumps(asdict(replace(SMALL, phi=layers)))))
+    vgg = load_vgg(config, ("srgan",), tmp_path / "vgg.safetensors", accelerator)
+    assert vgg.shares == {2: 0.5, 5: 3.}
+    assert config == replace(SMALL, phi=layers)
