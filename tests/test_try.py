@@ -197,6 +197,12 @@ def test_tiles_are_those_of_python(studio):
         assert ours == [[list(inner), list(outer)] for inner, outer in tiles(height, width, shape, 40)]
 
 
+def test_tiles_are_as_large_as_the_memory_allows(studio):
+    "Browsers give gigabytes, or nothing: then we count on 4."
+    program = "all => [undefined, 0.5, 2, 4, 8, 32].map(memory => all.tilePixels(memory))"
+    assert call_module(studio, "tiles", program) == [90_000, 45_000, 45_000, 90_000, 180_000, 180_000]
+
+
 def test_strips_cover_the_picture_once_and_have_enough_context(studio):
     """Each pixel is in exactly one strip.
 
