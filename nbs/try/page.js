@@ -77,7 +77,7 @@ const EVENTS = {
   backend(found) {
     const fell = backend === "webgpu" && found.backend === "wasm";
     backend = found.backend;
-    rates.wasm ??= 0.25e-3 / found.threads ** 0.8; // also a guess; two threads take 0.57 of one's time
+    rates.wasm ??= 0.25e-3 / found.threads ** 0.8; // also a guess: not all of the work can be shared
     if (fell) say("The graphics card gave up; the processor goes on.");
     const running = found.threads > 1 ? `${found.threads} threads` : "one thread";
     const how = backend === "webgpu" ? "WebGPU: your graphics card computes"
