@@ -37,7 +37,9 @@ def new_page(context):
 def page(browser, request):
     "A page that collects its errors; the parameter is its theme."
     theme = getattr(request, "param", "light")
-    context = browser.new_context(viewport=dict(width=1280, height=900), color_scheme=theme)
+    # a service worker would load the page `try` again in the middle of a test
+    context = browser.new_context(
+        viewport=dict(width=1280, height=900), color_scheme=theme, service_workers="block")
     page = new_page(context)
     page.errors = []
 
@@ -53,6 +55,8 @@ def page(browser, request):
 
 BOTH_THEMES = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
 EXCESS_WIDTH = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+IMAGES_TO_COME = """Promise.all([...document.images].map(image =>
+    image.complete || new Promise(done => image.onload = image.onerror = done)))"""
 MISSING_IMAGES = """[...document.querySelectorAll('main img')]
     .filter(image => !image.naturalWidth)
     .map(image => image.src.slice(0, 80))"""
@@ -74,7 +78,7 @@ def assert_fits(page):
 def test_page_is_whole(page, address, name):
     "No errors, nothing wider than the screen, every picture loaded, formulas typeset."
     page.goto(f"{address}/{name}.html", wait_until="load")
-    page.wait_for_function("[...document.images].every(image => image.complete)")
+    page.evaluate(IMAGES_TO_COME)
     only_katex_is_missing = not NODE_MODULES.is_dir() and all(map(is_about_katex, page.errors))
     assert page.errors == [] or only_katex_is_missing
     assert_fits(page)

@@ -18,7 +18,7 @@ from srgan_nb.tiling import halo, render_halo, tile_shape, tiles
 from srgan_nb.utils import enlarge, open_photo, photo_to_tensor, to_8bit
 
 from conftest import CPU_FP32, HAS_RUNTIME, needs_chromium, red_disc, with_long_timeout
-from headless import CHROMIUM, FLAGS, WATCH
+from headless import CHROMIUM, FLAGS, WATCH, served
 
 NO_RUNTIME = (
     "SRGAN_NODE_MODULES does not name a folder with the pinned onnxruntime-web (python tools/try_assets.py --package)"
@@ -30,13 +30,18 @@ OFFLINE = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 EMULATED_GPU = [flag for flag in FLAGS if flag != "--disable-gpu"]
 EMULATED_GPU += ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
 
-HAS_COMPLAINT = "document.querySelector('.try-complaint').textContent"
-IS_DONE = "/^Done/.test(document.querySelector('.try-status').textContent)"
+# As in a private window of some browsers: no service worker, so no isolation, so one thread
+NO_SERVICE_WORKER = "Object.defineProperty(Navigator.prototype, 'serviceWorker', { value: undefined });"
 
 
 class TryPage:
-    "The page, and what a reader does with it."
-    def __init__(self, context, address, query=""):
+    """The page, and what a reader does with it.
+
+    Most tests forbid service workers: they hide requests from a test that answers them, and load the page again.
+    """
+    def __init__(self, context, address, query="", service_worker=False):
+        if not service_worker:
+            context.add_init_script(NO_SERVICE_WORKER)
         self.page, self.requests, self.console = with_long_timeout(context).new_page(), [], []
         context.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.console.append(str(error)))
@@ -49,6 +54,16 @@ class TryPage:
 
     def open(self):
         self.page.goto(self.address, wait_until="load")
+        return self
+
+    def open_isolated(self):
+        "Open the page, and wait until it has been loaded again and has its threads."
+        self.open().wait_for("backend", "threads:")
+        return self
+
+    def wait_for(self, name, text=None, **options):
+        "Wait until a line of the page says something. (The policy forbids Playwright's `wait_for_function`.)"
+        self.page.locator(f".try-{name}:not(:empty)", has_text=text).wait_for(**options)
         return self
 
     def text(self, name):
@@ -66,9 +81,6 @@ class TryPage:
         self.page.locator(".try-settings").wait_for()
         return self
 
-    def wait_for_complaint(self, **options):
-        self.page.wait_for_function(HAS_COMPLAINT, **options)
-
     def select_size(self, *value, **options):
         self.page.locator("select").select_option(*value, **options)
 
@@ -83,7 +95,8 @@ class TryPage:
 
     def result(self):
         "The finished picture as the reader downloads it. A browser writes every PNG with alpha: RGB if it is opaque."
-        self.page.wait_for_function(f"{IS_DONE} || {HAS_COMPLAINT}", timeout=600_000)
+        finished = self.page.locator(".try-status:has-text('Done'), .try-complaint:not(:empty)")
+        finished.wait_for(timeout=600_000)
         assert self.text("complaint") == ""
         with self.page.expect_download() as download:
             self.page.locator(".try-save").click()
@@ -141,10 +154,10 @@ def launch(browser, address):
     "A function that starts a browser with other options and returns the page in it, not opened yet."
     others = []
 
-    def start(flags, query=""):
+    def start(flags, query="", service_worker=False):
         other = browser.browser_type.launch(executable_path=CHROMIUM, args=flags)
         others.append(other)
-        return TryPage(other.new_context(), address, query)
+        return TryPage(other.new_context(), address, query, service_worker)
 
     yield start
     for other in others:
@@ -182,6 +195,12 @@ def test_tiles_are_those_of_python(studio):
         assert ours == list(shape)
         ours = call_module(studio, "tiles", f"all => [...all.tiles({height}, {width}, {list(shape)}, 40)]")
         assert ours == [[list(inner), list(outer)] for inner, outer in tiles(height, width, shape, 40)]
+
+
+def test_tiles_are_as_large_as_the_memory_allows(studio):
+    "Browsers give gigabytes, or nothing: then we count on 4."
+    program = "all => [undefined, 0.5, 2, 4, 8, 32].map(memory => all.tilePixels(memory))"
+    assert call_module(studio, "tiles", program) == [90_000, 45_000, 45_000, 90_000, 180_000, 180_000]
 
 
 def test_strips_cover_the_picture_once_and_have_enough_context(studio):
@@ -331,7 +350,7 @@ def test_webgpu(launch, lost):
     studio, picture = launch(EMULATED_GPU), photo("coffee", (200, 100, 211, 109))
     script = (LOSE_DEVICE if lost else "") + HAS_WEBGPU
     studio.page.route("**/try/gpu.js", lambda route: route.fulfill(content_type="text/javascript", body=script))
-    studio.open().page.wait_for_function("document.querySelector('.try-backend').textContent")
+    studio.open().wait_for("backend")
     if "WebGPU:" not in studio.text("backend"):
         pytest.skip("this Chromium cannot emulate a graphics card")
     ours = studio.take(picture).enlarge().result()
@@ -339,7 +358,117 @@ def test_webgpu(launch, lost):
     assert ("WebAssembly" if lost else "WebGPU") in studio.text("backend")
 
 
+# Threads
+
+@pytest.fixture
+def isolated(launch):
+    "The page after its service worker is installed, with two threads."
+    return launch(FLAGS, "?threads=2", service_worker=True).open_isolated()
+
+
+def test_threads_give_the_same_picture(isolated, studio):
+    "The page's worker has one more to help it, and says so."
+    picture = photo("chelsea", (103, 51, 174, 108))
+    by_two = isolated.take(picture).enlarge().result()
+    by_one = studio.take(picture).enlarge().result()
+    assert "WebAssembly on 2 threads" in isolated.text("backend")
+    assert "WebAssembly on one thread" in studio.text("backend")
+    assert len(isolated.page.workers) == len(studio.page.workers) + 1
+    assert isolated.console == studio.console == []
+    assert largest_difference(by_two, by_one) <= 1
+
+
+def test_there_are_as_many_threads_as_cores(launch):
+    "At most eight."
+    studio = launch(FLAGS, service_worker=True)
+    cores = studio.open().page.evaluate("navigator.hardwareConcurrency")
+    studio.wait_for("backend", f"WebAssembly on {min(cores, 8)} threads" if cores > 1 else "WebAssembly on one thread")
+
+
+def test_other_pages_are_left_alone(isolated, address):
+    isolated.page.goto(f"{address}/index.html")
+    assert isolated.page.evaluate("[crossOriginIsolated, navigator.serviceWorker.controller]") == [False, None]
+
+
+def test_without_service_workers_there_is_one_thread(launch):
+    studio = launch(FLAGS, "?threads=2").open()
+    studio.wait_for("backend", "need a service worker")
+    assert "WebAssembly on one thread" in studio.text("backend")
+    assert studio.take(Image.new("RGB", (3, 2))).enlarge().result().size == (12, 8)
+    assert studio.console == []
+
+
+USELESS = {
+    "idle": "addEventListener('activate', event => event.waitUntil(clients.claim()));",
+    "gone": "addEventListener('activate', event => event.waitUntil(registration.unregister()));",
+}
+
+
+@pytest.mark.parametrize("program", USELESS.values(), ids=USELESS)
+def test_the_page_is_loaded_again_only_once(browser, site, tmp_path, program):
+    "Not a second time if that has not helped, because the service worker is passed by or the browser deletes it."
+    for path in site.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "try-headers.js").unlink()
+    (tmp_path / "try-headers.js").write_text(program, encoding="utf-8")
+    loads = []
+    with served(tmp_path) as address:
+        studio = TryPage(browser.new_context(), address, "?threads=2", service_worker=True)
+        studio.page.on("load", lambda page: loads.append(page))
+        studio.open()
+        while len(loads) < 2:
+            studio.page.wait_for_timeout(50)
+        studio.wait_for("backend", re.compile("allows none here|open the page again"))
+        studio.page.wait_for_timeout(1000)
+        assert len(loads) == 2
+        assert "WebAssembly on one thread" in studio.text("backend")
+        studio.page.context.close()
+
+
+HOLD_BACK = """const { register } = ServiceWorkerContainer.prototype, go = new Promise(resolve => self.go = resolve);
+ServiceWorkerContainer.prototype.register = async function (...given) { await go; return register.apply(this, given); };
+"""
+
+
+def test_a_picture_that_was_chosen_first_stays(launch):
+    "Then the threads come with the next visit."
+    studio = launch(FLAGS, "?threads=2", service_worker=True)
+    studio.page.add_init_script(HOLD_BACK)
+    studio.open().take(Image.new("RGB", (3, 2))).wait_for_settings()
+    studio.page.evaluate("self.go()")
+    studio.wait_for("backend", "open the page again")
+    assert studio.enlarge().result().size == (12, 8)
+    studio.open_isolated()
+    assert "WebAssembly on 2 threads" in studio.text("backend")
+
+
 # Nothing is sent, nothing is blocked
+
+# the part of the policy that refuses a request to another site
+REFUSED_BY = """() => new Promise(resolve => {
+    self.addEventListener("securitypolicyviolation", event => resolve(event.effectiveDirective));
+    const answer = () => setTimeout(resolve, 1000, "no policy");
+    fetch("http://127.0.0.1:9/", { mode: "no-cors" }).then(answer, answer);
+})"""
+
+
+@pytest.mark.parametrize("service_worker", [True, False], ids=["isolated", "alone"])
+def test_the_browser_refuses_to_send_to_other_sites(launch, service_worker):
+    "From the page and from its worker, with the service worker and without."
+    studio = launch(FLAGS, "?threads=2", service_worker)
+    studio.open_isolated() if service_worker else studio.open()
+    studio.take(Image.new("RGB", (3, 2))).enlarge().result()
+    worker = studio.page.workers[0]
+    assert studio.page.evaluate(REFUSED_BY) == "connect-src"
+    assert worker.evaluate(REFUSED_BY) == "connect-src"
+
+
+def test_threads_have_the_policy_too(isolated):
+    "They begin from an address, so the service worker adds the policy."
+    with isolated.page.expect_worker(lambda worker: worker.url.endswith("pixels.js")) as helper:
+        isolated.page.evaluate("self.helper = new Worker('try/pixels.js', { type: 'module' }), null")
+    assert helper.value.evaluate(REFUSED_BY) == "connect-src"
+
 
 def is_local(url):
     return re.match(r"http://127\.0\.0\.1[:/]|data:|blob:http://127", url)
@@ -381,13 +510,14 @@ NEW_ROWS = """() => {
     return Array.from({ length: 644 }, (_, y) =>
         before.subarray(3216 * y, 3216 * (y + 1)).some((value, i) => value !== after[3216 * y + i]));
 }"""
-MOSTLY_DONE = "document.querySelector('.try-progress progress').value > 0.7"
+PROGRESS = "document.querySelector('.try-progress progress').value"
 
 
 def test_the_result_appears_from_the_top_and_can_be_cancelled(studio):
     "Cancelling in the middle takes effect at once, and the next run is complete."
     studio.take(photo("coffee", (150, 80, 351, 241))).enlarge()
-    studio.page.wait_for_function(MOSTLY_DONE, timeout=300_000)
+    while studio.page.evaluate(PROGRESS) < 0.7:
+        studio.page.wait_for_timeout(20)
     new = studio.page.evaluate(NEW_ROWS)
     assert new[0]
     assert not new[-1]
@@ -409,7 +539,7 @@ def test_a_missing_worker_is_reported(studio):
     studio.page.route("**/try/worker.js", lambda route: route.abort())
     studio.page.reload()
     studio.take(Image.new("RGB", (3, 2)))
-    studio.wait_for_complaint(timeout=300_000)
+    studio.wait_for("complaint", timeout=300_000)
     assert "could not be loaded" in studio.text("complaint")
     studio.page.unroute("**/try/worker.js")
     assert studio.take(Image.new("RGB", (3, 2))).enlarge("bicubic").result().size == (12, 8)
@@ -419,7 +549,7 @@ def test_a_missing_network_is_reported(studio):
     for name in ("ort", "models"):
         studio.page.route(f"**/try/{name}/**", lambda route: route.abort())
     studio.take(photo("coffee", (200, 100, 241, 133))).enlarge()
-    studio.wait_for_complaint()
+    studio.wait_for("complaint")
     assert "could not be loaded" in studio.text("complaint")
     assert studio.page.locator(".try-go").is_enabled()
 
@@ -432,7 +562,7 @@ def test_a_missing_network_is_reported(studio):
 def test_unreadable_files_are_named(studio, name, data):
     "The console stays empty, and the next picture works."
     studio.take(data, name)
-    studio.wait_for_complaint()
+    studio.wait_for("complaint")
     assert f"“{name}” cannot be read as a picture" in studio.text("complaint")
     assert studio.console == []
     assert not studio.page.locator(".try-settings").is_visible()
@@ -462,7 +592,7 @@ def test_long_pictures_are_offered_shorter(studio):
 
 def test_files_that_are_too_large_are_refused(studio):
     studio.take(Image.new("1", (9000, 6000)))
-    studio.wait_for_complaint()
+    studio.wait_for("complaint")
     assert "has 54.0 megapixels. This page opens at most 50" in studio.text("complaint")
 
 
@@ -509,7 +639,7 @@ def test_everything_works_by_keyboard(studio):
     press("Tab")
     assert focus()[1] == "Enlarge four times"
     press("Enter")
-    studio.page.wait_for_function(IS_DONE)
+    studio.wait_for("status", "Done")
     assert focus()[1] == "Enlarge four times"
     while focus()[0] != "img-comparison-slider":
         press("Tab")

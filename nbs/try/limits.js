@@ -1,5 +1,5 @@
 // Limits and estimates of size, time and memory, shown before the work starts.
-import { SCALE } from "./tiles.js";
+import { PIXEL_BYTES, SCALE, tilePixels } from "./tiles.js";
 
 export const OPEN_LIMIT = 50e6; // pixels of a file; 200 MB when decoded
 export const LIMIT = 1024 * 1024; // pixels to enlarge; every browser has a canvas for the result, 16 times as many
@@ -34,7 +34,8 @@ export function spoken(seconds) {
 export function advice(picture, chosen, rate) {
   const { width, height } = picture, longest = Math.max(width, height), long = seconds(chosen, rate);
   const large = { width: SCALE * chosen.width, height: SCALE * chosen.height };
-  const memory = Math.round((400e6 + 58 * large.width * large.height) / 1e8) / 10;
+  const tile = PIXEL_BYTES * Math.min(tilePixels(navigator.deviceMemory), chosen.width * chosen.height);
+  const memory = Math.round((290e6 + tile + 58 * large.width * large.height) / 1e8) / 10;
   const tooLarge = (amount, limit) =>
     `${amount}; at most ${limit} can be enlarged here, so a smaller copy is made first.`;
   const said = [];

@@ -4,23 +4,20 @@ import { hasWebGPU } from "./gpu.js";
 const here = name => new URL(name, import.meta.url).href;
 const CHANNELS = { features: 3, render: 64 };
 
-// Threads need shared memory, and browsers give it only to pages that are served with isolation headers.
-export const threads = () => self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, 8) : 1;
-
 export async function pickBackend() { return await hasWebGPU() ? "webgpu" : "wasm"; }
 
-async function runtime(backend) {
+async function runtime(backend, numThreads) {
   const ort = await import(here(`ort/ort.${backend}.min.mjs`));
-  Object.assign(ort.env.wasm, { wasmPaths: here("ort/"), numThreads: threads() });
+  Object.assign(ort.env.wasm, { wasmPaths: here("ort/"), numThreads });
   ort.env.logLevel = "error";
   return ort;
 }
 
 export class Network {
-  constructor(name, backend, onBackend) { Object.assign(this, { name, backend, onBackend }); }
+  constructor(name, backend, threads, onBackend) { Object.assign(this, { name, backend, threads, onBackend }); }
 
   async load() {
-    this.ort = await runtime(this.backend);
+    this.ort = await runtime(this.backend, this.threads);
     const options = { executionProviders: [this.backend] };
     this.halves = {};
     for (const half of ["features", "render"]) {
@@ -55,8 +52,8 @@ export class Network {
 }
 
 // Loads the network, without the GPU if loading fails there.
-export async function openNetwork(name, backend, onBackend) {
-  const network = new Network(name, backend, onBackend);
+export async function openNetwork(name, backend, threads, onBackend) {
+  const network = new Network(name, backend, threads, onBackend);
   try { return await network.load(); }
   catch (error) {
     if (backend !== "webgpu") throw error;

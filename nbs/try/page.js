@@ -1,8 +1,14 @@
 // The page: it takes pictures and shows them. All computing happens in worker.js.
 import "../vendor/img-comparison-slider/index.js";
+import "./policy.js";
 import { form, title } from "./form.js";
+import { isolate } from "./isolation.js";
 import { LIMIT, OPEN_LIMIT, advice, firstChoice, megapixels, sizes, spoken } from "./limits.js";
 import { SCALE } from "./tiles.js";
+
+// From here on the browser refuses to send anything to another site.
+const policy = { httpEquiv: "Content-Security-Policy", content: TRY_POLICY };
+document.head.append(Object.assign(document.createElement("meta"), policy));
 
 const here = name => new URL(name, import.meta.url).href;
 const root = document.getElementById("srgan-try");
@@ -11,17 +17,21 @@ const find = selector => root.querySelector(selector);
 const view = find(".try-view"), slider = find("img-comparison-slider");
 const settings = find(".try-settings"), progress = find("progress");
 const [before, after] = root.querySelectorAll("canvas");
-// ?pixels=20000 makes smaller tiles, to test their seams.
-const pixels = Number(new URLSearchParams(location.search).get("pixels")) || undefined;
+// ?pixels=20000 makes smaller tiles, to test their seams; ?threads=2 asks for as many threads, on any machine.
+const asked = name => Number(new URLSearchParams(location.search).get(name)) || undefined;
+const pixels = asked("pixels"), threads = asked("threads") ?? Math.min(navigator.hardwareConcurrency || 1, 8);
+// A worker from an address has the policy of its own headers, if there are any. One that begins as a blob inherits ours.
+const start = new Blob([`import ${JSON.stringify(here("worker.js"))};`], { type: "text/javascript" });
+const workerAddress = URL.createObjectURL(start);
 
-let worker, calls, count = 0, backend;
+let worker, calls, count = 0, backend, isolated, whyOneThread = "";
 let picture, shown, current; // the picture you chose, the result on show, and the current run
-const rates = { wasm: 0.25e-3, webgpu: 0.02e-3 }; // seconds per pixel: guesses, until a run has measured them
+const rates = { webgpu: 0.02e-3 }; // seconds per pixel: guesses, until a run has measured them
 
 /* The worker. */
 
 function startWorker() {
-  worker = new Worker(here("worker.js"), { type: "module" });
+  worker = new Worker(workerAddress, { type: "module" });
   calls = new Map();
   worker.onmessage = ({ data }) => data.event ? EVENTS[data.event](data) : settle(data);
   worker.onerror = event => {
@@ -29,7 +39,7 @@ function startWorker() {
     for (const { reject } of calls.values()) reject(new Error("worker"));
     stopWorker();
   };
-  call("backend").catch(() => {});
+  call("backend", { threads }).catch(() => {});
 }
 
 function call(job, given = {}) {
@@ -67,14 +77,22 @@ const EVENTS = {
   backend(found) {
     const fell = backend === "webgpu" && found.backend === "wasm";
     backend = found.backend;
+    rates.wasm ??= 0.25e-3 / found.threads ** 0.8; // also a guess: not all of the work can be shared
     if (fell) say("The graphics card gave up; the processor goes on.");
-    const threads = found.threads > 1 ? `${found.threads} threads` : "one thread";
+    const running = found.threads > 1 ? `${found.threads} threads` : "one thread";
     const how = backend === "webgpu" ? "WebGPU: your graphics card computes"
-      : `WebAssembly on ${threads}: your processor computes`;
+      : `WebAssembly on ${running}: your processor computes`;
     const why = backend === "wasm" && !fell ? ", as this browser offers no WebGPU here" : "";
-    find(".try-backend").textContent = `${how}. Chosen by itself${why}.`;
+    const report = () => { find(".try-backend").textContent = `${how}. Chosen by itself${why}. ${whyOneThread}`; };
+    report();
+    if (backend === "wasm" && found.threads < threads) addThreads().then(report);
   },
 };
+
+async function addThreads() {
+  isolated ??= isolate(() => picture);
+  whyOneThread = await isolated;
+}
 
 /* Messages. */
 
@@ -153,7 +171,7 @@ function offer() {
     return new Option(`${size.width} × ${size.height}${asItIs}`, i);
   }));
   picture.offers = offers;
-  select.value = firstChoice(offers, rates[backend ?? "wasm"]);
+  select.value = firstChoice(offers, rates[backend]);
   settings.hidden = false;
   advise();
   say(`${name} is open. Choose a method and press “Enlarge”.`);
@@ -164,7 +182,7 @@ const chosen = () => picture.offers[find("select").value];
 const method = () => settings.elements.method.value;
 
 function advise() {
-  const rate = method() === "bicubic" ? 0 : rates[backend ?? "wasm"];
+  const rate = method() === "bicubic" ? 0 : rates[backend];
   find(".try-advice").textContent = advice(picture, chosen(), rate);
 }
 

@@ -4,7 +4,7 @@
 export const SCALE = 4;
 export const HALO = 40; // how many pixels away an output pixel can see: inference.halo of the shipped networks
 export const RENDER_HALO = 3; // how much of it is due to the network's second half
-export const PIXELS = 90_000; // per tile, for the first half: about 120 MB
+export const PIXEL_BYTES = 1300; // of memory, for each pixel of a tile in the first half
 export const STRIP = 8192; // pixels per strip, for the second half
 
 const grown = ([top, bottom, left, right], margin, height, width) => [
@@ -30,8 +30,12 @@ export function tileShape(height, width, pixels, margin) {
   return [height, width].map(length => Math.ceil(length / Math.ceil(length / side)));
 }
 
+// Pixels per tile, for the first half. Margins cost less in larger tiles, and we take up to 3 % of the machine's memory
+// for them: 60 MB of 2 GB, 240 MB of 8 GB or more. Many browsers don't say how much there is; we then count on 4 GB.
+export const tilePixels = (gigabytes = 4) => 22_500 * Math.min(Math.max(gigabytes, 2), 8);
+
 // All the work for a picture: tiles for the first half of the network, and each tile's strips for the second.
-export function plan(height, width, pixels = PIXELS) {
+export function plan(height, width, pixels = tilePixels(navigator.deviceMemory)) {
   return [...tiles(height, width, tileShape(height, width, pixels, HALO), HALO)].map(([inner, outer]) => {
     const wide = inner[3] - inner[2], rows = Math.max(Math.floor(STRIP / wide) - 2 * RENDER_HALO, 8);
     return { outer, strips: [...tiles(height, width, [rows, wide], RENDER_HALO, inner)] };

@@ -1,12 +1,13 @@
 // Everything slow runs here, outside the page: decoding, resizing, the network, encoding. One job at a time.
-import { openNetwork, pickBackend, threads } from "./network.js";
+import { openNetwork, pickBackend } from "./network.js";
 import { crop, repeat, resize, shrink, spread, toPixels, toPlanes, traits } from "./pixels.js";
 import { area, plan, SCALE } from "./tiles.js";
 
 const PAUSE = 200; // milliseconds between two previews of a picture that fills in
 const LOOK = 1024; // longest side of a preview: a larger one would cost memory and time
 const CANVAS = 2 ** 24; // pixels: Safari on phones draws no larger canvas, so we read files in bands
-let picture, network, backend, result; // the open picture, the network, `wasm` or `webgpu`, the canvas that fills in
+let picture, network, result; // the open picture, the network, and the canvas that fills in
+let backend, threads; // `wasm` or `webgpu`, and how many threads `wasm` has
 
 const tell = (event, transfer = []) => self.postMessage(event, transfer);
 const show = (on, bitmap) => tell({ event: "show", on, bitmap }, [bitmap]); // moved to the page, not copied
@@ -29,7 +30,7 @@ function look({ canvas }) {
   return createImageBitmap(canvas, { resizeWidth, resizeHeight });
 }
 
-function settle(name) { backend = name; tell({ event: "backend", backend, threads: threads() }); }
+function settle(name) { backend = name; tell({ event: "backend", backend, threads }); }
 
 async function decoded(file) {
   const bitmap = await createImageBitmap(file);
@@ -50,7 +51,7 @@ async function ready(name) {
   tell({ event: "loading" });
   await network?.release();
   network = undefined;
-  network = await openNetwork(name, backend, settle);
+  network = await openNetwork(name, backend, threads, settle);
 }
 
 // Enlarges the picture with the network, strip by strip, into `result`. Transparency comes from `smooth`, the bicubic
@@ -86,7 +87,10 @@ function copyAlpha(from, to, top, left) {
 }
 
 const JOBS = {
-  async backend() { settle(await pickBackend()); },
+  async backend(asked) {
+    threads = self.crossOriginIsolated ? asked.threads : 1;
+    settle(await pickBackend());
+  },
   async open({ file }) {
     picture = undefined; // frees its memory first
     picture = await decoded(file);
