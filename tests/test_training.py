@@ -68,7 +68,7 @@ def test_a_run_without_a_checkpoint_starts_as_it_did_the_first_time(whole, tmp_p
     assert same_tensors(run, again)
 
 
-def test_a_resumed_run_remembers_its_options(whole, tmp_path, capsys):
+def test_a_resumed_run_remembers_its_options(whole, tmp_path, caplog):
     "Stage, initial weights and precision stay, also when it is resumed twice, unless new ones are given."
     run = tmp_path / "run"
 
@@ -80,7 +80,6 @@ def test_a_resumed_run_remembers_its_options(whole, tmp_path, capsys):
         config = replace(CONFIG, srgan=Stage(steps))
         train(config, sample_photos(), run, *stage, resume=True, **options)
 
-    capsys.readouterr()
     config = replace(CONFIG, srgan=Stage(2))
     train(config, sample_photos(), run, "srgan", init=whole, device="cpu", precision="bf16")
     before = recorded()
@@ -90,10 +89,10 @@ def test_a_resumed_run_remembers_its_options(whole, tmp_path, capsys):
         assert recorded() == before
     resume(5, "both", **CPU_FP32)
     assert recorded() == dict(stage="both", init=str(whole), precision="fp32", asked_precision="fp32")
-    assert "is not read" not in capsys.readouterr().err
+    assert "is not read" not in caplog.text
     resume_here(run, init="srresnet") # too late for other initial weights
     assert recorded()["init"] == str(whole)
-    assert "init srresnet is not read" in capsys.readouterr().err
+    assert "init srresnet is not read" in caplog.text
 
 
 def test_a_resumed_run_remembers_its_vgg(tmp_path, monkeypatch):
@@ -109,12 +108,12 @@ def test_a_resumed_run_remembers_its_vgg(tmp_path, monkeypatch):
     assert list(map(str, given)) == 3 * [str(vgg)]
 
 
-def test_a_broken_newest_checkpoint_falls_back_to_the_one_before(whole, tmp_path, capsys):
+def test_a_broken_newest_checkpoint_falls_back_to_the_one_before(whole, tmp_path, caplog):
     run = train_here(CONFIG, tmp_path / "run")
     newest = list_checkpoints(run)[0]
     newest.write_bytes(newest.read_bytes()[:1000])
     resume_here(run)
-    assert "trying the one before" in capsys.readouterr().err
+    assert "trying the one before" in caplog.text
     assert same_tensors(whole, run)
 
 
@@ -147,17 +146,18 @@ def test_a_folder_with_checkpoints_but_no_record_is_refused(whole, tmp_path):
         train_here(CONFIG, run)
 
 
-def test_a_stop_during_the_last_step_still_finishes_the_run(tmp_path, monkeypatch, capsys):
+def test_a_stop_during_the_last_step_still_finishes_the_run(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "srgan_nb")
     monkeypatch.setattr(training, "stop_request", lambda: nullcontext(lambda: True))
     one_step = replace(CONFIG, srresnet=Stage(1))
     with pytest.raises(KeyboardInterrupt):
         train_here(one_step, tmp_path / "run", "srresnet")
     assert is_finished(tmp_path / "run")
-    assert "stopped" not in capsys.readouterr().out
+    assert "stopped" not in caplog.text
     with pytest.raises(KeyboardInterrupt):
         train_here(one_step, tmp_path / "both")
     assert not is_finished(tmp_path / "both")
-    assert "stopped after step 1 of srresnet" in capsys.readouterr().out
+    assert "stopped after step 1 of srresnet" in caplog.text
 
 
 def test_another_loop_interrupted_in_mid_accumulation_does_no_harm(whole, tmp_path):
