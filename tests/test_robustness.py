@@ -5,6 +5,7 @@
     SRGAN_LONG=benchmarks/results/robustness.json python -m pytest tests/test_robustness.py
 """
 import json
+import logging
 import os
 import pickle
 import random
@@ -17,6 +18,7 @@ import zlib
 from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
+from threading import Timer
 from types import SimpleNamespace
 
 import hypothesis.strategies as st
@@ -24,6 +26,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import given, settings
 from PIL import Image, ImageCms
 
@@ -426,6 +429,28 @@ def test_a_photo_that_is_added_is_all_that_is_written(tmp_path):
         written.append(sorted(path.stat().st_size for path in cache.glob("*.pixels")))
     assert written == [[4800], [4800, 7500], [4800, 7500, 10800]]
     assert [len(pixels) for pixels in store.pixels] == [40, 50, 60]
+
+
+def test_waiting_for_the_cache_is_announced_once(photos, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("srgan_nb.photo_cache.PATIENCE", 0)
+    lock = FileLock(tmp_path / "cache.lock", thread_local=False)
+    lock.acquire() # as another process would
+    release_at_last = Timer(60, lock.release) # so that a test without an announcement fails, and doesn't hang
+    release_at_last.start()
+
+    class Release(logging.Handler):
+        def emit(self, record): lock.release()
+
+    logger, handler = logging.getLogger("srgan_nb"), Release()
+    logger.addHandler(handler)
+    try: store = PhotoStore(photos, 32, cache=tmp_path)
+    finally:
+        release_at_last.cancel()
+        logger.removeHandler(handler)
+    sentence = f"{tmp_path}: waiting for another process, which decodes photographs into this cache"
+    assert len(store) and caplog.messages == [sentence]
+    PhotoStore(photos, 32, cache=tmp_path)
+    assert len(caplog.messages) == 1 # the lock is free again
 
 
 def test_a_part_of_the_cache_that_nobody_uses_is_deleted(tmp_path):
