@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -44,7 +44,7 @@ from .processes import any_process, stop_request
 from srgan_nb.run_folder import (
     Run,
     begin_folder,
-    draw_pair,
+    draw_pairs,
     is_finished,
     is_published,
     keep_generator,
@@ -231,12 +231,14 @@ def train_stage(
     rank, world = accelerator.process_index, accelerator.num_processes
     head_start, full_step = make_step(run, state)
     clock, finite, in_a_row = _Clock(state.step), [], 0
-    with stop_request() as asked_to_stop, progress(total=steps, initial=state.step, desc=state.stage) as bar:
-        while state.step < steps:
+    bar = progress(total=steps, initial=state.step, desc=state.stage)
+    pairs = draw_pairs(run, range(state.step, steps), rank, world)
+    with stop_request() as asked_to_stop, bar, closing(pairs):
+        for pair in pairs:
             rate = learning_rate(stage, state.step, steps)
             set_rates(state, rate, rate * config.d_rate)
             take_step = full_step if state.step >= config.d_warmup else head_start
-            report = take_step(*draw_pair(run, state.step, rank, world))
+            report = take_step(*pair)
             if take_step is full_step: update_ema(state.ema, state.g, config.ema, state.step)
             state.step += 1
             finite.append(report.pop("finite"))

@@ -4,9 +4,11 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -357,6 +359,54 @@ def test_training_uses_what_a_store_draws(whole, tmp_path):
     dark = train(CONFIG, StoreWithDarkLR(sample_photos(), 32), tmp_path / "dark", **CPU_FP32)
     assert same_tensors(same, whole)
     assert not same_tensors(dark, whole)
+
+
+class SlowStore(PhotoStore):
+    "Notes which thread draws, and fails if two do at once."
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.threads, self.busy = [], False
+
+    def draw(self, batch, seed, step, *share):
+        assert not self.busy
+        self.busy = True
+        time.sleep(0.01)
+        self.threads.append((step, threading.current_thread()))
+        self.busy = False
+        return super().draw(batch, seed, step, *share)
+
+
+def test_crops_are_drawn_ahead_and_are_the_same(whole, tmp_path):
+    store, here = SlowStore(sample_photos(), 32), threading.enumerate()
+    run = train(CONFIG, store, tmp_path / "run", **CPU_FP32)
+    assert same_tensors(run, whole)
+    drawn = [step for step, thread in store.threads if thread not in here]
+    assert drawn == [*range(8), *range(8)] # each once, and none beyond a stage's end
+    assert threading.enumerate() == here
+
+
+@pytest.mark.parametrize("error, advice", [(ZeroDivisionError, ""), (OSError, "go on with --resume")])
+def test_what_a_store_raises_is_raised_when_its_step_comes(whole, tmp_path, error, advice):
+    class Broken(PhotoStore):
+        def draw(self, batch, seed, step, *share):
+            if step == 5: raise error("of step 5")
+            return super().draw(batch, seed, step, *share)
+
+    here = threading.enumerate()
+    with pytest.raises(error, match=f"of step 5.*{advice}"):
+        train(replace(CONFIG, log_every=1), Broken(sample_photos(), 32), tmp_path / "run", **CPU_FP32)
+    assert [line["step"] for line in read_metrics(tmp_path / "run")] == [1, 2, 3, 4, 5]
+    assert threading.enumerate() == here
+    resume_here(tmp_path / "run")
+    assert same_tensors(tmp_path / "run", whole)
+
+
+def test_with_cuda_the_loop_draws(monkeypatch):
+    "Another thread must not use the GPU while a step is recorded."
+    monkeypatch.setattr(run_folder, "draw_pair", lambda run, step, *share: (step, share, threading.current_thread()))
+    run = SimpleNamespace(accelerator=SimpleNamespace(device=torch.device("cuda")))
+    this = threading.current_thread()
+    assert list(run_folder.draw_pairs(run, range(2, 4), 0, 1)) == [(2, (0, 1), this), (3, (0, 1), this)]
 
 
 @pytest.mark.parametrize("settings", [dict(beta1=1.), dict(ema=2.), dict(channels=0), dict(srresnet=Stage(-1))])
