@@ -402,8 +402,7 @@ def train(
         raise ValueError(f"{config.name!r} has no steps for stage {stage!r}; give --steps")
     _use_device(run, may_move=store is not data)
     for name, reason in store.skipped.items(): log_once(accelerator, f"skipped {name}: {reason}")
-    is_late = given and str(given) != str(init)
-    if is_late: log_once(accelerator, f"init {given} is not read: it goes on from {newest[0]}")
+    if str(given or init) != str(init): log_once(accelerator, f"init {given} is not read: it goes on from {newest[0]}")
     asked = dict(stage=stage, init=init, vgg=vgg, asked_precision=precision)
     with _held(run, record), _explained(run):
         reached = newest_state(run) if resume else None
