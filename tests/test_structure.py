@@ -52,7 +52,7 @@ ALLOWED = {
     "degradations": "data utils",
 }
 # Imports inside a function, so that a part is loaded only if it is used.
-LATER = {"weights": "convert", "utils": "formats processes", "data": "formats photo_cache", "devices": "processes",
+LATER = {"weights": "convert", "utils": "formats", "data": "formats photo_cache", "devices": "processes",
     "photo_cache": "processes", "processes": "devices", "cli": " ".join(ALLOWED)}
 ORDER = list(ALLOWED)
 LONGEST_MODULE, LONGEST_FUNCTION, MOST_PARAMETERS, FARTHEST_LOSS = 400, 45, 9, 8
