@@ -35,7 +35,7 @@ _MOVED = {
         "devices": "make_accelerator precision_name keep_freed_memory",
         "checkpoint": "TrainState new_state state_tensors load_state_tensors save_checkpoint load_checkpoint "
             "checkpoints=list_checkpoints save_slim=save_weights_only",
-        "run_folder": "Run warn draw_pair read_metrics read_record is_finished plot_metrics claim=lock_run",
+        "run_folder": "Run warn=log_once draw_pair read_metrics read_record is_finished plot_metrics claim=lock_run",
         "processes": "stop_request",
         "training": "in_slices=split_batch run_stage=train_stage run_stages=train_stages "
             "count_unusable=count_nonfinite_steps",

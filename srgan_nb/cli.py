@@ -90,6 +90,7 @@ _Version = _option(bool, "Show the version.", "--version", callback=_version, is
 def main(version: _Version = False):
     "Options that come before a command's name."
     for number in stop_signals(): signal.signal(number, _interrupt)
+    logging.getLogger("srgan_nb").setLevel(logging.INFO)
 
 _signals = [] # those that arrived
 
@@ -160,18 +161,23 @@ def _name_passed_over(folders, *wanted: str, leave_out=None) -> None:
         sentence = passed_over(folder, *wanted, leave_out=leave_out)
         if sentence: warnings.warn(sentence, NotKept, stacklevel=2)
 
+class _Lines(logging.Handler):
+    "What the library logs, on the streams of the moment. Other logs are for programmers, so they stay out."
+    def emit(self, record):
+        if record.name == "srgan_nb": typer.echo(record.getMessage(), err=record.levelno >= logging.WARNING)
+
 @contextmanager
 def _warnings_as_lines(quiet: bool) -> Iterator[None]:
-    "Show what a result lacks as a line on stderr. Other warnings and logs are for programmers, so they stay out."
+    "Show what is logged, and what a result lacks. Other warnings are for programmers, so they stay out."
     from srgan_nb.formats import NotKept
-    shown = logging.lastResort.level
+    lines = _Lines()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if not quiet: warnings.simplefilter("always", NotKept)
         warnings.showwarning = lambda message, *_, **__: _error(message)
-        logging.lastResort.setLevel(logging.CRITICAL)
+        logging.root.addHandler(lines)
         try: yield
-        finally: logging.lastResort.setLevel(shown)
+        finally: logging.root.removeHandler(lines)
 
 # %% ../nbs/14_cli.ipynb #cl-one-code
 def _upscale_one(source: Path, target: Path, upscaler, **options) -> None:

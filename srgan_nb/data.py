@@ -207,7 +207,7 @@ class PhotoStore:
         rank: int = 0, # which process asks
         world: int = 1, # how many processes there are
     ) -> tuple[Tensor, Tensor | None]: # HR crops as crop_batch gives them, and LR crops as lr_batch does
-        "The crops of a training step. A subclass may draw something else."
+        "The crops of a training step. A subclass may draw something else; `train` draws in a thread, one step ahead."
         share = batch, seed, step, rank, world
         return crop_batch(self, *share), lr_batch(self, *share)
 

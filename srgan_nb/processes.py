@@ -9,6 +9,7 @@ __all__ = ['LAUNCHER', 'MEETING', 'stop_request', 'stop_signals', 'any_process',
 # nbdev begins a module only for the notebook that names it. The cells below come from a chapter.
 
 # %% ../nbs/10_runs.ipynb #r-imports3
+import logging
 import os
 import signal
 import sys
@@ -89,7 +90,7 @@ def meet(
     waiting.join(patience)
     rank, world, _, *address = map(os.environ.get, LAUNCHER)
     place = f"{world} processes at {':'.join(address)} (this one is number {rank})"
-    if waiting.is_alive(): print(f"srgan_nb: waiting for {place}", file=sys.stderr, flush=True)
+    if waiting.is_alive(): logging.getLogger("srgan_nb").warning(f"waiting for {place}")
     waiting.join()
     if not isinstance(arrived[0], Exception): return _meetings.append(arrived[0])
     advice = f"start them with a launcher, or unset {', '.join(LAUNCHER)}"

@@ -7,10 +7,11 @@ __all__ = ['split_batch', 'robust_update', 'sliced_srgan_step', 'make_step', 'se
            'train_stages', 'train']
 
 # %% ../nbs/10_runs.ipynb #r-imports1
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -43,17 +44,17 @@ from .processes import any_process, stop_request
 from srgan_nb.run_folder import (
     Run,
     begin_folder,
-    draw_pair,
+    draw_pairs,
     is_finished,
     is_published,
     keep_generator,
     latest_checkpoint_hint,
     lock_run,
+    log_once,
     newest_state,
     publish,
     read_record,
     save_run,
-    warn,
 )
 from srgan_nb.steps import (
     GanLoss,
@@ -197,7 +198,7 @@ def count_nonfinite_steps(
         in_a_row += 1
         problem = "non-finite gradient, so the network it belongs to was not updated"
         crops = _crops(run, step)
-        warn(run.accelerator, f"{state.stage}, step {step + 1}: {problem}; the step's crops: {crops}")
+        log_once(run.accelerator, f"{state.stage}, step {step + 1}: {problem}; the step's crops: {crops}")
         if in_a_row == run.config.patience: _give_up(run, step)
     return in_a_row
 
@@ -230,23 +231,25 @@ def train_stage(
     rank, world = accelerator.process_index, accelerator.num_processes
     head_start, full_step = make_step(run, state)
     clock, finite, in_a_row = _Clock(state.step), [], 0
-    with stop_request() as asked_to_stop, progress(total=steps, initial=state.step, desc=state.stage) as bar:
-        while state.step < steps:
+    bar = progress(total=steps, initial=state.step, desc=state.stage)
+    pairs = draw_pairs(run, range(state.step, steps), rank, world)
+    with stop_request() as asked_to_stop, bar, closing(pairs):
+        for pair in pairs:
             rate = learning_rate(stage, state.step, steps)
             set_rates(state, rate, rate * config.d_rate)
             take_step = full_step if state.step >= config.d_warmup else head_start
-            report = take_step(*draw_pair(run, state.step, rank, world))
+            report = take_step(*pair)
             if take_step is full_step: update_ema(state.ema, state.g, config.ema, state.step)
             state.step += 1
             finite.append(report.pop("finite"))
             bar.update()
 
             last = state.step == steps
-            logging = last or state.step % config.log_every == 0
-            stopping = _is_stopped(accelerator, asked_to_stop, logging or state.step % 5 == 0)
+            looking = last or state.step % config.log_every == 0
+            stopping = _is_stopped(accelerator, asked_to_stop, looking or state.step % 5 == 0)
             saving = last or stopping or state.step % config.save_every == 0
-            if logging: bar.set_postfix(_log_step(run, state, rate, report, clock))
-            if logging or saving:
+            if looking: bar.set_postfix(_log_step(run, state, rate, report, clock))
+            if looking or saving:
                 in_a_row = count_nonfinite_steps(run, state, torch.stack(finite), in_a_row)
                 finite = []
             if saving and (last or stopping or not in_a_row): save_run(run, state) # else weights may be spoiled
@@ -257,8 +260,8 @@ def train_stage(
 
 # %% ../nbs/10_runs.ipynb #r-loop-stop
 def _say_stopped(run: Run, state: TrainState) -> None:
-    where = f"stopped after step {state.step} of {state.stage}"
-    if not is_finished(run.folder): run.accelerator.print(f"{where}; go on with --resume")
+    sentence = f"stopped after step {state.step} of {state.stage}; go on with --resume"
+    if not is_finished(run.folder): log_once(run.accelerator, sentence, logging.INFO)
     run.accelerator.wait_for_everyone() # a launcher ends the others as soon as one has gone
 
 def _is_stopped(accelerator: Accelerator, asked_to_stop: Callable, may_ask_others: bool) -> bool:
@@ -311,8 +314,9 @@ def train_stages(
         use_fast_tail(state.ema)
         if resumed and accelerator.is_main_process and not is_published(run, state): publish(run, state)
         where = f"{accelerator.device}, {len(run.store)} photos, {precision_name(accelerator)}"
-        if state.step >= steps: accelerator.print(f"{name}: all {steps} steps are done")
-        else: accelerator.print(f"{name}: step {state.step} to {steps} on {where}")
+        if state.step >= steps: begins = f"all {steps} steps are done"
+        else: begins = f"step {state.step} to {steps} on {where}"
+        log_once(accelerator, f"{name}: {begins}", logging.INFO)
         train_stage(run, state)
         start = average_tensors(state.ema)
 
@@ -397,8 +401,8 @@ def train(
     if not any(map(run.length, stages)):
         raise ValueError(f"{config.name!r} has no steps for stage {stage!r}; give --steps")
     _use_device(run, may_move=store is not data)
-    for name, reason in store.skipped.items(): warn(accelerator, f"skipped {name}: {reason}")
-    if given and str(given) != str(init): warn(accelerator, f"init {given} is not read: it goes on from {newest[0]}")
+    for name, reason in store.skipped.items(): log_once(accelerator, f"skipped {name}: {reason}")
+    if str(given or init) != str(init): log_once(accelerator, f"init {given} is not read: it goes on from {newest[0]}")
     asked = dict(stage=stage, init=init, vgg=vgg, asked_precision=precision)
     with _held(run, record), _explained(run):
         reached = newest_state(run) if resume else None

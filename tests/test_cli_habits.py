@@ -123,7 +123,7 @@ def test_waiting_for_other_processes_is_announced_and_can_be_ended(photos, weigh
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
-def test_processes_that_do_not_come_are_not_waited_for_forever(monkeypatch, capsys, rank):
+def test_processes_that_do_not_come_are_not_waited_for_forever(monkeypatch, caplog, rank):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -133,7 +133,7 @@ def test_processes_that_do_not_come_are_not_waited_for_forever(monkeypatch, caps
     monkeypatch.setattr(processes, "MEETING", 1)
     with pytest.raises(TimeoutError, match=f"2 processes at 127.0.0.1:{port}.*unset RANK"):
         processes.meet(patience=0)
-    assert "waiting for 2 processes" in capsys.readouterr().err
+    assert "waiting for 2 processes" in caplog.text
 
 
 def test_a_mistyped_run_folder_is_not_looked_for_on_the_hub(tmp_path, monkeypatch):

@@ -1,9 +1,12 @@
 "The library inside other people's programs: it changes nothing of theirs, and nothing of theirs changes what it does."
+import logging
 import multiprocessing
 import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from io import StringIO
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,8 +18,9 @@ from srgan_nb.checkpoint import new_state
 from srgan_nb.config import Stage
 from srgan_nb.data import sample_photos
 from srgan_nb.generator import Generator
-from srgan_nb.run_folder import read_record
+from srgan_nb.run_folder import log_once, read_record
 from srgan_nb.training import train
+from srgan_nb.utils import progress
 from srgan_nb.vgg import VGGFeatures
 from srgan_nb.weights import load_generator
 
@@ -274,6 +278,7 @@ def run_program(tmp_path, text, *arguments):
     command = [sys.executable, program, *arguments]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=900, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
+    return done
 
 
 @pytest.mark.slow
@@ -295,3 +300,69 @@ def test_processes_started_after_use(tmp_path, weights, photos, how):
     if how not in multiprocessing.get_all_start_methods():
         pytest.skip(f"this system cannot {how}")
     run_program(tmp_path, START, how, photos / "coffee.png", weights, tmp_path)
+
+
+# Lines
+
+LOGS = """
+import logging
+import sys
+from dataclasses import replace
+
+from PIL import Image
+
+from srgan_nb.config import TINY, Stage
+from srgan_nb.data import sample_photos
+from srgan_nb.training import train
+
+_, run, *levels = sys.argv
+for level in levels: logging.basicConfig(level=level, format="%(name)s, %(filename)s: %(message)s")
+config = replace(TINY, srresnet=Stage(1), srgan=Stage(), n_blocks=1, channels=4, crop=48, batch=2)
+train(config, sample_photos() | {"low": Image.new("RGB", (9, 9))}, run, device="cpu", precision="fp32")
+"""
+SKIPPED = "skipped low: 9 x 9 pixels, smaller than the crop of 48"
+BEGINS = "srresnet: step 0 to 1 on cpu, 5 photos, fp32"
+
+
+@pytest.mark.slow
+def test_a_program_decides_what_it_shows_of_the_log(tmp_path):
+    "Warnings show in any case, on stderr. Nothing is printed."
+    done = run_program(tmp_path, LOGS, tmp_path / "plain")
+    assert (done.stdout, done.stderr.splitlines()) == ("", [SKIPPED])
+    done = run_program(tmp_path, LOGS, tmp_path / "all", "INFO")
+    expected = [f"srgan_nb, training.py: {line}" for line in (SKIPPED, BEGINS)]
+    assert (done.stdout, done.stderr.splitlines()) == ("", expected)
+    done = run_program(tmp_path, LOGS, tmp_path / "nothing", "ERROR")
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_the_command_shows_the_log_and_takes_its_handler_away(srgan, photos, tmp_path):
+    (photos / "fake.png").write_text("not a photo", encoding="utf-8")
+    before = list(logging.root.handlers)
+    result = srgan("train", "--data", photos, "--out", tmp_path / "run", "--steps", 1, "--device", "cpu")
+    assert result.stdout.startswith("srresnet: step 0 to 1 on cpu, ")
+    assert "skipped fake.png: " in result.stderr and "skipped" not in result.stdout
+    assert logging.root.handlers == before
+
+
+class Terminal(StringIO):
+    def isatty(self): return True
+
+
+def test_a_line_does_not_tear_the_bar(monkeypatch):
+    screen = Terminal()
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(sys, "stdout", screen)
+    shown = logging.StreamHandler(screen)
+    logger = logging.getLogger("srgan_nb")
+    logger.addHandler(shown)
+    try:
+        with progress(total=2, desc="training") as bar:
+            bar.update()
+            log_once(SimpleNamespace(is_main_process=False), "of the second process")
+            log_once(SimpleNamespace(is_main_process=True), "a line")
+    finally: logger.removeHandler(shown)
+    before, after = screen.getvalue().split("a line\n")
+    assert "training" in before and before.endswith("\r") and not before.split("\r")[-2].strip()
+    assert "training" in after and "second" not in before

@@ -5,6 +5,7 @@
     SRGAN_LONG=benchmarks/results/robustness.json python -m pytest tests/test_robustness.py
 """
 import json
+import logging
 import os
 import pickle
 import random
@@ -17,6 +18,7 @@ import zlib
 from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
+from threading import Timer
 from types import SimpleNamespace
 
 import hypothesis.strategies as st
@@ -24,6 +26,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import given, settings
 from PIL import Image, ImageCms
 
@@ -283,11 +286,11 @@ def make_loss_nan(monkeypatch, at):
 
 
 @pytest.mark.parametrize("stage", ["srresnet", "srgan"])
-def test_a_step_with_nan_is_skipped_and_named(photos, tmp_path, monkeypatch, capsys, stage):
+def test_a_step_with_nan_is_skipped_and_named(photos, tmp_path, monkeypatch, caplog, stage):
     make_loss_nan(monkeypatch, {3, 4})
     config = replace(CONFIG, srresnet=Stage(6), srgan=Stage(6))
     run = train(config, photos, tmp_path / "run", stage=stage, **CPU_FP32)
-    warnings = [line for line in capsys.readouterr().err.splitlines() if "non-finite gradient" in line]
+    warnings = [line for line in caplog.messages if "non-finite gradient" in line]
     assert [line.split(":")[0] for line in warnings] == [f"{stage}, step 3", f"{stage}, step 4"]
     assert "chelsea.png at (" in "".join(warnings)
     assert all(t.isfinite().all() for t in read_tensors(list_checkpoints(run)[0], "checkpoint")[1].values())
@@ -426,6 +429,28 @@ def test_a_photo_that_is_added_is_all_that_is_written(tmp_path):
         written.append(sorted(path.stat().st_size for path in cache.glob("*.pixels")))
     assert written == [[4800], [4800, 7500], [4800, 7500, 10800]]
     assert [len(pixels) for pixels in store.pixels] == [40, 50, 60]
+
+
+def test_waiting_for_the_cache_is_announced_once(photos, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("srgan_nb.photo_cache.PATIENCE", 0)
+    lock = FileLock(tmp_path / "cache.lock", thread_local=False)
+    lock.acquire() # as another process would
+    release_at_last = Timer(60, lock.release) # so that a test without an announcement fails, and doesn't hang
+    release_at_last.start()
+
+    class Release(logging.Handler):
+        def emit(self, record): lock.release()
+
+    logger, handler = logging.getLogger("srgan_nb"), Release()
+    logger.addHandler(handler)
+    try: store = PhotoStore(photos, 32, cache=tmp_path)
+    finally:
+        release_at_last.cancel()
+        logger.removeHandler(handler)
+    sentence = f"{tmp_path}: waiting for another process, which decodes photographs into this cache"
+    assert len(store) and caplog.messages == [sentence]
+    PhotoStore(photos, 32, cache=tmp_path)
+    assert len(caplog.messages) == 1 # the lock is free again
 
 
 def test_a_part_of_the_cache_that_nobody_uses_is_deleted(tmp_path):

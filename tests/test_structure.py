@@ -53,7 +53,7 @@ ALLOWED = {
 }
 # Imports inside a function, so that a part is loaded only if it is used.
 LATER = {"weights": "convert", "utils": "formats", "data": "formats photo_cache", "devices": "processes",
-    "processes": "devices", "cli": " ".join(ALLOWED)}
+    "photo_cache": "processes", "processes": "devices", "cli": " ".join(ALLOWED)}
 ORDER = list(ALLOWED)
 LONGEST_MODULE, LONGEST_FUNCTION, MOST_PARAMETERS, FARTHEST_LOSS = 400, 45, 9, 8
 

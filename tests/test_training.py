@@ -4,9 +4,11 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -68,7 +70,7 @@ def test_a_run_without_a_checkpoint_starts_as_it_did_the_first_time(whole, tmp_p
     assert same_tensors(run, again)
 
 
-def test_a_resumed_run_remembers_its_options(whole, tmp_path, capsys):
+def test_a_resumed_run_remembers_its_options(whole, tmp_path, caplog):
     "Stage, initial weights and precision stay, also when it is resumed twice, unless new ones are given."
     run = tmp_path / "run"
 
@@ -80,7 +82,6 @@ def test_a_resumed_run_remembers_its_options(whole, tmp_path, capsys):
         config = replace(CONFIG, srgan=Stage(steps))
         train(config, sample_photos(), run, *stage, resume=True, **options)
 
-    capsys.readouterr()
     config = replace(CONFIG, srgan=Stage(2))
     train(config, sample_photos(), run, "srgan", init=whole, device="cpu", precision="bf16")
     before = recorded()
@@ -90,10 +91,10 @@ def test_a_resumed_run_remembers_its_options(whole, tmp_path, capsys):
         assert recorded() == before
     resume(5, "both", **CPU_FP32)
     assert recorded() == dict(stage="both", init=str(whole), precision="fp32", asked_precision="fp32")
-    assert "is not read" not in capsys.readouterr().err
+    assert "is not read" not in caplog.text
     resume_here(run, init="srresnet") # too late for other initial weights
     assert recorded()["init"] == str(whole)
-    assert "init srresnet is not read" in capsys.readouterr().err
+    assert "init srresnet is not read" in caplog.text
 
 
 def test_a_resumed_run_remembers_its_vgg(tmp_path, monkeypatch):
@@ -109,12 +110,12 @@ def test_a_resumed_run_remembers_its_vgg(tmp_path, monkeypatch):
     assert list(map(str, given)) == 3 * [str(vgg)]
 
 
-def test_a_broken_newest_checkpoint_falls_back_to_the_one_before(whole, tmp_path, capsys):
+def test_a_broken_newest_checkpoint_falls_back_to_the_one_before(whole, tmp_path, caplog):
     run = train_here(CONFIG, tmp_path / "run")
     newest = list_checkpoints(run)[0]
     newest.write_bytes(newest.read_bytes()[:1000])
     resume_here(run)
-    assert "trying the one before" in capsys.readouterr().err
+    assert "trying the one before" in caplog.text
     assert same_tensors(whole, run)
 
 
@@ -147,17 +148,18 @@ def test_a_folder_with_checkpoints_but_no_record_is_refused(whole, tmp_path):
         train_here(CONFIG, run)
 
 
-def test_a_stop_during_the_last_step_still_finishes_the_run(tmp_path, monkeypatch, capsys):
+def test_a_stop_during_the_last_step_still_finishes_the_run(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "srgan_nb")
     monkeypatch.setattr(training, "stop_request", lambda: nullcontext(lambda: True))
     one_step = replace(CONFIG, srresnet=Stage(1))
     with pytest.raises(KeyboardInterrupt):
         train_here(one_step, tmp_path / "run", "srresnet")
     assert is_finished(tmp_path / "run")
-    assert "stopped" not in capsys.readouterr().out
+    assert "stopped" not in caplog.text
     with pytest.raises(KeyboardInterrupt):
         train_here(one_step, tmp_path / "both")
     assert not is_finished(tmp_path / "both")
-    assert "stopped after step 1 of srresnet" in capsys.readouterr().out
+    assert "stopped after step 1 of srresnet" in caplog.text
 
 
 def test_another_loop_interrupted_in_mid_accumulation_does_no_harm(whole, tmp_path):
@@ -357,6 +359,54 @@ def test_training_uses_what_a_store_draws(whole, tmp_path):
     dark = train(CONFIG, StoreWithDarkLR(sample_photos(), 32), tmp_path / "dark", **CPU_FP32)
     assert same_tensors(same, whole)
     assert not same_tensors(dark, whole)
+
+
+class SlowStore(PhotoStore):
+    "Notes which thread draws, and fails if two do at once."
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.threads, self.busy = [], False
+
+    def draw(self, batch, seed, step, *share):
+        assert not self.busy
+        self.busy = True
+        time.sleep(0.01)
+        self.threads.append((step, threading.current_thread()))
+        self.busy = False
+        return super().draw(batch, seed, step, *share)
+
+
+def test_crops_are_drawn_ahead_and_are_the_same(whole, tmp_path):
+    store, here = SlowStore(sample_photos(), 32), threading.enumerate()
+    run = train(CONFIG, store, tmp_path / "run", **CPU_FP32)
+    assert same_tensors(run, whole)
+    drawn = [step for step, thread in store.threads if thread not in here]
+    assert drawn == [*range(8), *range(8)] # each once, and none beyond a stage's end
+    assert threading.enumerate() == here
+
+
+@pytest.mark.parametrize("error, advice", [(ZeroDivisionError, ""), (OSError, "go on with --resume")])
+def test_what_a_store_raises_is_raised_when_its_step_comes(whole, tmp_path, error, advice):
+    class Broken(PhotoStore):
+        def draw(self, batch, seed, step, *share):
+            if step == 5: raise error("of step 5")
+            return super().draw(batch, seed, step, *share)
+
+    here = threading.enumerate()
+    with pytest.raises(error, match=f"of step 5.*{advice}"):
+        train(replace(CONFIG, log_every=1), Broken(sample_photos(), 32), tmp_path / "run", **CPU_FP32)
+    assert [line["step"] for line in read_metrics(tmp_path / "run")] == [1, 2, 3, 4, 5]
+    assert threading.enumerate() == here
+    resume_here(tmp_path / "run")
+    assert same_tensors(tmp_path / "run", whole)
+
+
+def test_with_cuda_the_loop_draws(monkeypatch):
+    "Another thread must not use the GPU while a step is recorded."
+    monkeypatch.setattr(run_folder, "draw_pair", lambda run, step, *share: (step, share, threading.current_thread()))
+    run = SimpleNamespace(accelerator=SimpleNamespace(device=torch.device("cuda")))
+    this = threading.current_thread()
+    assert list(run_folder.draw_pairs(run, range(2, 4), 0, 1)) == [(2, (0, 1), this), (3, (0, 1), this)]
 
 
 @pytest.mark.parametrize("settings", [dict(beta1=1.), dict(ema=2.), dict(channels=0), dict(srresnet=Stage(-1))])
