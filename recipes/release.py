@@ -1,4 +1,4 @@
-"""Train the weights that ship, in eight parts.
+"""Train the weights that ship, in nine parts.
 
     python recipes/release.py srresnet --photos DIR --valid DIR --runs DIR
     python recipes/release.py wider --photos DIR --valid DIR --runs DIR
@@ -6,12 +6,14 @@
     python recipes/release.py srgan --photos DIR --valid DIR --runs DIR --vgg FILE
     python recipes/release.py fine --photos DIR --valid DIR --runs DIR --vgg FILE
     python recipes/release.py phases --photos DIR --valid DIR --runs DIR --vgg FILE
+    python recipes/release.py pairs --photos DIR --valid DIR --runs DIR --vgg FILE
     python recipes/release.py photo-pixels --photos DIR --valid DIR --runs DIR
     python recipes/release.py photo --photos DIR --valid DIR --runs DIR --vgg FILE
 
 `srresnet` trains on pixels, `wider` goes on with more varied crops, `taught` learns from its own self-ensemble (8x).
 `srgan` is SRGAN-VGG54, started from `srresnet`, `fine` goes on with a lower rate and a stronger adversarial loss, and
-`phases` removes the dots. `photo-pixels` goes on from `taught` on degraded LR, and `photo` plays the game from there.
+`phases` removes the dots. In `pairs`, D compares, and VGG looks from five layers. `photo-pixels` goes on from `taught`
+on degraded LR, and `photo` plays the game from there.
 This is the straight path: the cards of the weights tell how they really came about.
 
 The same command continues a stopped part. On several GPUs: `accelerate launch recipes/release.py ...`. For
@@ -257,11 +259,15 @@ def evaluation(valid: Path):
     return evaluate
 
 
-def average_with_teacher(run: Path, step: int, teacher: Path) -> None:
-    "Write the mean of the student and its teacher, which is better than both. Their BatchNorm is the same."
-    generator = averaged([run / f"generator-srresnet-{step}.safetensors", teacher])
+def checkpoints(run: Path, stage: str) -> list[Path]:
+    "The averaged generators that `evaluation` kept, the oldest first."
+    return sorted(run.glob(f"generator-{stage}-*.safetensors"), key=lambda path: int(path.stem.split("-")[-1]))
+
+
+def write_mean(run: Path, generators: list, stage: str, step: int) -> None:
+    "Write the mean of generators, which is better than each of them. Their BatchNorm is the same."
     with atomic_path(run / "generator.safetensors") as temporary:
-        save_generator(generator, temporary, stage="srresnet", step=step)
+        save_generator(averaged(generators), temporary, stage=stage, step=step)
 
 
 def main(
@@ -288,7 +294,9 @@ def main(
         on_save=evaluation(valid),
     )
     if os.environ.get("RANK", "0") != "0": return
-    if part == "taught": average_with_teacher(run, config.srresnet.steps, start)
+    kept, step = checkpoints(run, stage), getattr(config, stage).steps
+    if part == "taught": write_mean(run, [kept[-1], start], stage, step) # of student and teacher
+    if part == "pairs": write_mean(run, kept[-12:], stage, step)
     if config.fixed_batchnorm: recalibrate_batchnorm(run, photos)
 
 

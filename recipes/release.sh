@@ -30,9 +30,7 @@ $python "$here/tools/check_photos.py" "$photos" "$valid/HR" "$eval/Set5/HR" "$ev
 
 train() { $launch "$here/recipes/release.py" "$@" --photos "$photos" --valid "$valid" --runs "$runs" ${OPTIONS:-}; }
 for part in srresnet wider taught; do train $part; done
-for part in srgan fine phases; do train $part --vgg "$vgg"; done
-train photo-pixels
-train photo --vgg "$vgg"
+for part in srgan fine; do train $part --vgg "$vgg"; done
 
 # Average the generators of the last four checkpoints, step past the mean, measure BatchNorm, remove the colour shift.
 # One name per line, because names may hold spaces.
@@ -41,6 +39,10 @@ train photo --vgg "$vgg"
   $python "$here/recipes/finish.py" --photos "$photos" -o "$runs/fine" --start "$runs/srresnet" \
     $(ls "$runs"/fine/generator-srgan-*.safetensors | sort -V | tail -4)
 )
+
+for part in phases pairs; do train $part --vgg "$vgg"; done
+train photo-pixels
+train photo --vgg "$vgg"
 
 ship() { $python "$here/tools/ship.py" "$@" --photos "$photos"; }
 invents="anything that must be true: it invents texture; faces and text smaller than about ten pixels"
@@ -60,6 +62,9 @@ fine+=" (recipes/finish.py)."
 phases="Half of the crops are of photographs shrunk to between 2/5 and 1; a term for the means of the sub-pixel phases,"
 phases+=" and VGG sees a window that begins anywhere."
 
+pairs="D compares each picture with its photograph, VGG looks from five layers before their ReLU, and a term asks for"
+pairs+=" the mean under each LR pixel. The mean of the averaged generators of the last twelve checkpoints."
+
 photo="LR crops are blurred, noisy and compressed at random (srgan_nb.degradations)."
 worse="heavy noise, motion blur, JPEG below quality 30; anything that must be true: it invents texture"
 
@@ -70,6 +75,7 @@ ship "$runs/taught" srresnet --bad-at "$smooths" --earlier "$shipped/srresnet.js
 ship "$runs/srgan" srgan --bad-at "$invents"
 ship "$runs/fine" srgan --bad-at "$invents" --earlier "$shipped/srgan.json" --note "$fine"
 ship "$runs/phases" srgan --bad-at "$invents" --earlier "$shipped/srgan.json" --note "$phases"
+ship "$runs/pairs" srgan --bad-at "$invents" --earlier "$shipped/srgan.json" --note "$pairs"
 ship "$runs/photo-pixels" photo --bad-at "$worse" --earlier "$shipped/srresnet.json" --note "$photo"
 ship "$runs/photo" photo --bad-at "$worse" --earlier "$shipped/photo.json" --note "$photo"
 $python "$here/tools/measure.py" --eval "$eval" --valid "$valid"

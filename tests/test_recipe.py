@@ -94,14 +94,15 @@ def test_a_teachers_targets_are_its_self_ensemble(tmp_path):
 
 # Finishing a network
 
-def test_student_and_teacher_are_averaged_once(tmp_path):
-    generators = [Generator(n_blocks=1, channels=4) for _ in range(2)]
-    for g, name in zip(generators, ("generator-srresnet-7.safetensors", "teacher.safetensors")):
+def test_a_mean_is_written_once(tmp_path):
+    generators = [Generator(n_blocks=1, channels=4) for _ in range(3)]
+    for g, name in zip(generators, ("generator-srgan-90.safetensors", "generator-srgan-100.safetensors", "teacher")):
         save_generator(g, tmp_path / name)
+    kept = release.checkpoints(tmp_path, "srgan")
+    assert [path.name for path in kept] == ["generator-srgan-90.safetensors", "generator-srgan-100.safetensors"]
     # calling the recipe a second time changes nothing
-    for _ in range(2):
-        release.average_with_teacher(tmp_path, 7, tmp_path / "teacher.safetensors")
-    student, teacher = (g.parameters() for g in generators)
+    for _ in range(2): release.write_mean(tmp_path, [kept[-1], tmp_path / "teacher"], "srgan", 100)
+    _, student, teacher = (g.parameters() for g in generators)
     for average, a, b in zip(load_generator(tmp_path).parameters(), student, teacher):
         torch.testing.assert_close(average, (a + b) / 2)
 
