@@ -215,7 +215,7 @@ def upscale(photo: _Photos, out: _Results, weights: Weights = "photo", scale: _C
     skip_existing: _SkipExisting = False, format: _Format = "png", quality: _Quality = 95,
     no_metadata: _NoMetadata = False, ensemble: Ensemble = False, back_project: BackProject = False,
     compile: Compile = False, quiet: Quiet = False):
-    "Make photos four times as wide and high."
+    "Make photos four times as wide and high. If a clip was stopped, the same command goes on with it."
     if overwrite and skip_existing: raise typer.BadParameter("--overwrite and --skip-existing exclude each other")
     with plain_errors(quiet and out != "-"), tempfile.TemporaryDirectory() as folder:
         spool, failed = Path(folder), []
