@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['pick_device', 'cpu_name', 'bf16_is_faster', 'pick_precision', 'make_accelerator', 'precision_name', 'leave_no_trace',
-           'glibc_function', 'keep_freed_memory', 'return_freed_memory']
+           'glibc_function', 'keep_freed_memory']
 
 # %% ../nbs/09_speed.ipynb #sp-imports1
 import atexit
@@ -168,7 +168,3 @@ def keep_freed_memory() -> bool: # whether the library could be asked
     mallopt = glibc_function("mallopt")
     M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4 # the names in malloc.h
     return bool(mallopt and mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
-
-def return_freed_memory() -> None:
-    "Give free memory back to the system, on Linux with glibc; elsewhere nothing happens."
-    if malloc_trim := glibc_function("malloc_trim"): malloc_trim(0)

@@ -200,8 +200,7 @@ class _Network:
     def _strips(self, lr: Tensor, rows: int) -> Iterator[Tensor]:
         "The answer to a tile from top to bottom: float32, not clamped, so edges may overshoot [0, 1]."
         whole = iter([(lr, True)])
-        parts = cut(whole, rows, halo(self.generator)) if self._flows else whole
-        placed = each(partial(_place, device=self.device), parts)
+        placed = each(partial(_place, device=self.device), cut(whole, rows) if self._flows else whole)
         sr = flow_through(self.generator, placed, rows, self.dtype) if self._flows else each(self._at_once, placed)
         return (to_unit(maps.float()) for maps, _ in within(self._context, sr))
 

@@ -20,7 +20,6 @@ from torch.nn.functional import pad
 
 from .fast_tail import FastGenerator, TailConv, unshuffled_prelu
 from .generator import Generator, ResidualBlock
-from .tiling import render_halo
 
 # %% ../nbs/11_inference.ipynb #fl-conv-code
 Strips = Iterator[tuple[Tensor, bool]] # rows of maps `(N, C, h, W)` from top to bottom, and whether they are the last
@@ -35,12 +34,11 @@ def _conv_rows(conv: nn.Conv2d, strips: Strips) -> Strips:
     def step(strip):
         nonlocal kept
         rows, last = strip
-        above = reach if kept is None else 0
-        if kept is not None: rows = torch.cat([kept, rows], 2)
-        if above or last: rows = pad(rows, (0, 0, above, reach if last else 0))
+        rows = pad(rows, (0, 0, reach, 0)) if kept is None else torch.cat([kept, rows], 2)
+        if last: rows = pad(rows, (0, 0, 0, reach))
         kept = rows[:, :, -2 * reach:].clone() # or it would keep all of the strip in memory
-        return conv(rows), last
-    return map(step, strips)
+        return (conv(rows), last) if rows.shape[2] > 2 * reach else None
+    return filter(None, map(step, strips))
 
 # %% ../nbs/11_inference.ipynb #fl-around-code
 def _around(body: Callable, strips: Strips) -> Strips:
@@ -83,14 +81,12 @@ def flow(
 def cut(
     strips: Strips, # of any length
     rows: int, # how many rows are enough
-    extra: int, # how many more the first piece of each strip gets
 ) -> Strips: # shorter ones
     "Cut strips into pieces."
     for maps, last in strips:
-        first, others = maps[:, :, :rows + extra], maps[:, :, rows + extra:]
-        pieces = [first, *others.split(rows, 2)] if others.shape[2] else [first]
-        for piece in pieces[:-1]: yield piece, False
-        yield pieces[-1], last
+        *pieces, final = maps.split(rows, 2)
+        for piece in pieces: yield piece, False
+        yield final, last
 
 # %% ../nbs/11_inference.ipynb #fl-within-code
 def within(
@@ -105,8 +101,8 @@ def within(
 # %% ../nbs/11_inference.ipynb #fl-whole-code
 def flow_through(
     network: Any, # a `Generator`, or one `Wrapped` by `convert`, in eval mode
-    strips: Strips, # RGB in [0, 1], the first with `halo(network)` rows more than the others
-    rows: int, # of a strip in the second half of the network
+    strips: Strips, # RGB in [0, 1]
+    rows: int, # cut strips that have more
     dtype: torch.dtype = torch.float32, # of all layers but the first, if autocast is on
 ) -> Strips: # RGB, nominally in [-1, 1], not clamped
     "Let a picture flow through a generator: what `network(lr)` computes, from top to bottom."
@@ -115,8 +111,10 @@ def flow_through(
         return each(network.after, inner)
     in_float32 = partial(torch.autocast, network.tail.weight.device.type, enabled=False)
     first = each(lambda maps: maps.to(dtype), within(in_float32, flow(network.head, strips)))
-    trunk = _around(lambda maps: flow(network.merge, flow(network.blocks, maps)), first)
-    maps = cut(trunk, rows, render_halo(network))
+    def trunk(maps):
+        for block in network.blocks: maps = cut(flow(block, maps), rows)
+        return flow(network.merge, maps)
+    maps = cut(_around(trunk, first), rows)
     if isinstance(network, FastGenerator):
         *steps, last = network.upsample
         conv, _, prelu = last.children()
