@@ -41,7 +41,7 @@ ALLOWED = {
     "formats": "",
     "metadata": "formats",
     "tiling": "generator",
-    "rows": "fast_tail generator tiling",
+    "rows": "fast_tail generator",
     "inference": "devices fast_tail generator rows tiling utils weights",
     "media": "files formats inference metadata utils",
     "export": "fast_tail files generator utils",
