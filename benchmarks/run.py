@@ -369,6 +369,7 @@ def measure_large(rounds, threads, rates):
                 median=time.perf_counter() - start,
                 peak_mib=int(output.split()[-1]),
                 megabytes=round(os.path.getsize(out) / 1e6),
+                gigaflop=round(needed_gigaflop(height, width), 1),
             )
 
 

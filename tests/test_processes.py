@@ -28,11 +28,12 @@ pytestmark = pytest.mark.slow
 CONFIG = tiny_config(srresnet=Stage(20), srgan=Stage(20, warmup=5), d_warmup=2, save_every=10, log_every=5)
 ONE_THREAD = dict(OMP_NUM_THREADS="1")
 TRAIN = """
-import json, sys, torch
+import json, logging, sys, torch
 from srgan_nb.data import sample_photos
 from srgan_nb.config import Config
 from srgan_nb.run_folder import read_record
 from srgan_nb.training import train
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 torch.set_num_threads(1)
 
 def work():

@@ -1,9 +1,10 @@
 """Measure the shipped weights by every ruler, picture by picture, and write the means to their cards.
 
-    python tools/measure.py --eval DIR --valid DIR [WEIGHTS ...]
+    python tools/measure.py --eval DIR --valid DIR [--degraded DIR] [WEIGHTS ...]
 
 DIR of --eval holds Set5 and Set14, each with HR and LRbicx4. DIR of --valid holds HR: the photographs by which
-weights are chosen. They are measured as they are, and the first twelve also with what cameras and JPEG do to LR.
+weights are chosen. They are measured as they are, and the first twelve also with what cameras and JPEG do to LR. The
+DIR of --degraded keeps these twelve and their LR versions, for the commands of the table.
 Without WEIGHTS, bicubic and all that ship are measured. The rows of recipes/results.csv are replaced, one for each
 picture, with the command that gives it; the cards' `figures` are the means.
 """
@@ -13,6 +14,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
 
@@ -47,9 +49,8 @@ COLUMNS = (
 def degraded(hr_dir: Path, out: Path) -> tuple[Path, dict]:
     "Folders in `out`: twelve of the photographs, and for each name in DEGRADED their LR versions."
     originals = out / "valid/HR"
-    originals.mkdir(parents=True)
     folders = {name: out / name.split(", ")[1] for name in DEGRADED}
-    for folder in folders.values(): folder.mkdir()
+    for folder in (originals, *folders.values()): folder.mkdir(parents=True, exist_ok=True)
     for number, path in enumerate(find_photos(hr_dir)[:12]):
         shutil.copy(path, originals)
         hr = crop_to_multiple(photo_to_tensor(open_photo(path)))[None]
@@ -62,8 +63,8 @@ def degraded(hr_dir: Path, out: Path) -> tuple[Path, dict]:
 def measure(weights, name: str, hr_dir: Path, lr_dir: Path | None) -> Iterator[dict]:
     "A row for each picture of one set. LR is made by bicubic if there is no `lr_dir`. Degraded LR: PSNR, SSIM, LPIPS."
     shown = hr_dir.parent.name # DIR/HR of Set5, Set14 or valid
-    command = f"srgan evaluate {shown}/HR"
-    if lr_dir: command += f" --lr-dir {'degraded' if name in DEGRADED else shown}/{lr_dir.name}"
+    if name in DEGRADED: command = f"srgan evaluate degraded/{shown}/HR --lr-dir degraded/{lr_dir.name}"
+    else: command = f"srgan evaluate {shown}/HR" + (f" --lr-dir {shown}/{lr_dir.name}" if lr_dir else "")
     command += f" --weights {weights} --perceptual"
     upscale = enlarge if weights == "bicubic" else Upscaler.from_pretrained(weights, precision="fp32").upscale
     for picture, lr, hr in pair_photos(hr_dir, lr_dir):
@@ -74,12 +75,12 @@ def measure(weights, name: str, hr_dir: Path, lr_dir: Path | None) -> Iterator[d
         yield dict(set=name, picture=picture, weights=str(weights), command=command) | rounded
 
 
-def measure_all(weights, eval_dir: Path, valid_dir: Path) -> list[dict]:
+def measure_all(weights, eval_dir: Path, valid_dir: Path, degraded_dir: Path | None) -> list[dict]:
     "The rows of all sets."
     rows = []
     for name in ("Set5", "Set14"): rows += measure(weights, name, eval_dir / name / "HR", eval_dir / name / "LRbicx4")
     rows += measure(weights, "valid", valid_dir / "HR", None)
-    with tempfile.TemporaryDirectory() as folder:
+    with nullcontext(degraded_dir) if degraded_dir else tempfile.TemporaryDirectory() as folder:
         originals, folders = degraded(valid_dir / "HR", Path(folder))
         for name, lr_dir in folders.items(): rows += measure(weights, name, originals, lr_dir)
     return rows
@@ -119,9 +120,10 @@ def main():
     parser.add_argument("weights", nargs="*")
     parser.add_argument("--eval", type=Path, required=True)
     parser.add_argument("--valid", type=Path, required=True)
+    parser.add_argument("--degraded", type=Path)
     args = parser.parse_args()
     for weights in args.weights or ["bicubic", *bundled_weights()]:
-        rows = measure_all(weights, args.eval, args.valid)
+        rows = measure_all(weights, args.eval, args.valid, args.degraded)
         update(weights, rows)
         for name, figures in means(rows).items(): print(weights, name, figures)
 
