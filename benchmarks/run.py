@@ -197,8 +197,8 @@ def rows_of(group: str, case: str, results: dict, rates: dict | None = None, per
             peak_mib=peak,
         )
         if work and rates:
-            precision = "fp32" if variant.split()[0] in ("textbook", "fp32") else "bf16"
-            row |= dict(gigaflop=round(work, 1), bound=work / rates[precision])
+            is_bf16 = variant.split()[0] == "auto" and "bf16" in rates
+            row |= dict(gigaflop=round(work, 1), bound=work / rates["bf16" if is_bf16 else "fp32"])
         rows.append(row)
     return rows
 
@@ -406,10 +406,13 @@ def machine(threads: int) -> dict:
 
 
 def matrix_rates(rounds: int, threads: int) -> dict:
-    "Gigaflop per second in float32 and bfloat16: the fastest round of a large matrix product or convolution."
-    kinds = ("fp32 product", "bf16 product", "fp32 convolution", "bf16 convolution")
+    """Gigaflop per second in float32, and in bfloat16 where it's faster: the fastest round of a large matrix product or
+    convolution. (A processor that emulates bfloat16 takes minutes for one.)"""
+    from srgan_nb.devices import bf16_is_faster, pick_device
+    precisions = ("fp32", "bf16") if bf16_is_faster(pick_device("auto")) else ("fp32",)
+    kinds = [f"{precision} {operation}" for operation in ("product", "convolution") for precision in precisions]
     work = dict(product=2 * 2048**3, convolution=2 * 9 * 256**2 * 16 * 32**2)
-    rates = dict(fp32=0., bf16=0.)
+    rates = dict.fromkeys(precisions, 0.)
     for kind, (seconds, *_) in in_turns("rate", kinds, None, rounds, threads, calls=3).items():
         precision, operation = kind.split()
         rates[precision] = max(rates[precision], work[operation] / 1e9 / min(seconds))
