@@ -4,6 +4,15 @@ const here = name => new URL(name, import.meta.url).href;
 const REFUSED = "Several threads need a service worker that isolates the page, and this browser allows none here.";
 const LATER = "When you open the page again, there will be several threads.";
 
+// Resolves when a service worker runs or has been given up. (`serviceWorker.ready` would wait for one forever.)
+function settled(worker) {
+  return new Promise(resolve => {
+    const look = () => { if (["activated", "redundant"].includes(worker.state)) resolve(worker.state); };
+    worker.addEventListener("statechange", look);
+    look();
+  });
+}
+
 // Installs the service worker and loads the page again, if the reader has not begun. It gives the reason if not.
 // A page that was loaded again, or came through the service worker, is not loaded again: that would not help.
 export async function isolate(hasBegun) {
@@ -11,8 +20,8 @@ export async function isolate(hasBegun) {
   try {
     const { serviceWorker } = navigator;
     if (serviceWorker.controller) return REFUSED;
-    await serviceWorker.register(here("../try-headers.js"), { scope: here("../try") });
-    await serviceWorker.ready;
+    const found = await serviceWorker.register(here("../try-headers.js"), { scope: here("../try") });
+    if (await settled(found.installing ?? found.waiting ?? found.active) === "redundant") return REFUSED;
   } catch { return REFUSED; } // a private window, or one without a secure connection
   if (type !== "reload" && !hasBegun()) location.reload();
   return LATER;
