@@ -13,7 +13,7 @@ convolution: three numbers. Both are measured on crops of the training photograp
 
 OUT is the run's folder (its checkpoints keep the original weights) or a copy of it.
 
-`recalibrate_batchnorm` finishes the parts that release.py trains with BatchNorm fixed.
+`recalibrate_batchnorm` and `remove_colour_shift` finish the parts that release.py trains with BatchNorm fixed.
 """
 import argparse
 from pathlib import Path
@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch.optim.swa_utils import update_bn
 
-from srgan_nb.data import PhotoStore, crop_batch, make_pair
+from srgan_nb.data import PhotoStore, make_pair
 from srgan_nb.files import atomic_path, read_tensors
 from srgan_nb.generator import Generator
 from srgan_nb.weights import load_generator, save_generator
@@ -47,24 +47,38 @@ def extrapolate_weights(generator: Generator, start: Generator, share: float) ->
     for here, there in zip(generator.parameters(), start.parameters(), strict=True): here += share * (here - there)
 
 
-def pairs_of(photos, crop: int, batch: int, batches: int):
+def pairs_of(store: PhotoStore, batch: int, batches: int):
     "Batches of LR and HR crops, drawn with seed 1: no part of release.py uses it."
-    store = PhotoStore(photos, crop)
-    return (make_pair(crop_batch(store, batch, seed=1, step=step)) for step in range(batches))
+    for step in range(batches):
+        hr, lr = store.draw(batch, seed=1, step=step)
+        yield make_pair(hr, lr=lr)
+
+
+def rewrite(run: Path, generator: Generator) -> None:
+    "Write a run's generator again, with what it says about itself."
+    about = {key: generator.about[key] for key in ("stage", "step", "config") if key in generator.about}
+    with atomic_path(run / "generator.safetensors") as temporary: save_generator(generator, temporary, **about)
 
 
 @torch.no_grad()
-def calibrate(generator: Generator, pairs) -> torch.Tensor:
-    "Subtract the mean colour difference over `pairs` from the last bias; gives it, in units of [-1, 1]."
+def calibrate(generator: Generator, pairs) -> None:
+    "Subtract the mean colour difference over `pairs` from the last bias."
     shifts = [(generator(lr) - hr).mean((0, 2, 3)) for lr, hr in pairs]
     shift = torch.stack(shifts).mean(0)
     generator.tail.bias -= shift
-    return shift
+    print("mean colour shift removed, 8-bit levels:", [round(127.5 * value, 2) for value in shift.tolist()])
+
+
+def remove_colour_shift(run: Path, store: PhotoStore) -> None:
+    "Take the mean colour difference over a store's crops off the last bias of a run's generator."
+    generator = load_generator(run).eval()
+    calibrate(generator, pairs_of(store, batch=8, batches=25))
+    rewrite(run, generator)
 
 
 @torch.no_grad()
-def recalibrate_batchnorm(run: Path, photos) -> None:
-    """Give each BatchNorm of a run's generator the statistics of its present inputs, and keep the network's output.
+def recalibrate_batchnorm(run: Path, store: PhotoStore) -> None:
+    """Give each BatchNorm of a run's generator the statistics of a store's crops, and keep the network's output.
 
     After training with BatchNorm fixed, the statistics are those of older weights: in training mode the network would
     compute something else. New weights and biases make up for the new statistics, so that in evaluation mode it
@@ -77,7 +91,7 @@ def recalibrate_batchnorm(run: Path, photos) -> None:
         x = inputs[0]
         moments[layer].append(torch.stack([x.mean((0, 2, 3)), x.square().mean((0, 2, 3))]))
     for layer in layers: layer.register_forward_pre_hook(measure)
-    for lr, _ in pairs_of(photos, crop=96, batch=16, batches=40): generator(lr)
+    for lr, _ in pairs_of(store, batch=16, batches=40): generator(lr)
     for layer in layers:
         mean, mean_square = torch.stack(moments[layer]).mean(0)
         variance = mean_square - mean ** 2
@@ -87,8 +101,7 @@ def recalibrate_batchnorm(run: Path, photos) -> None:
         layer.weight *= new_std / old_std
         layer.running_mean.copy_(mean)
         layer.running_var.copy_(variance)
-    about = {key: generator.about[key] for key in ("stage", "step", "config") if key in generator.about}
-    with atomic_path(run / "generator.safetensors") as temporary: save_generator(generator, temporary, **about)
+    rewrite(run, generator)
 
 
 def main():
@@ -104,10 +117,9 @@ def main():
     generator = averaged(args.generators)
     if args.start: extrapolate_weights(generator, load_generator(args.start), args.beyond)
     # Crops as large as in training: larger ones have fewer edges, and so other statistics.
-    update_bn(pairs_of(args.photos, crop=96, batch=16, batches=200), generator)
+    update_bn(pairs_of(PhotoStore(args.photos, 96), batch=16, batches=200), generator)
     generator.eval()
-    shift = 127.5 * calibrate(generator, pairs_of(args.photos, crop=192, batch=8, batches=25))
-    print("mean colour shift removed, 8-bit levels:", [round(value, 2) for value in shift.tolist()])
+    calibrate(generator, pairs_of(PhotoStore(args.photos, 192), batch=8, batches=25))
     about = dict(stage="srgan", step=step, averaged=len(args.generators), beyond=args.beyond if args.start else 0.)
     args.out.mkdir(parents=True, exist_ok=True)
     with atomic_path(args.out / "generator.safetensors") as temporary: save_generator(generator, temporary, **about)

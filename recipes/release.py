@@ -50,7 +50,7 @@ from srgan_nb.training import train
 from srgan_nb.utils import to_8bit, to_unit
 from srgan_nb.weights import load_generator, save_generator
 
-from finish import averaged, recalibrate_batchnorm
+from finish import averaged, recalibrate_batchnorm, remove_colour_shift
 
 # 00_paper and 07_training list what is not in the paper, and why.
 SRRESNET = replace(
@@ -91,9 +91,9 @@ PHOTO_PIXELS = replace(
     srresnet=Stage(2_400, rate=2e-4, schedule="cosine", warmup=50), srgan=Stage(),
 )
 PHOTO = replace(
-    SRGAN, name="photo", batch=8, d_warmup=100, ema=0.99, fixed_batchnorm=True, log_every=10, save_every=100,
-    srgan=Stage(969, rate=1e-4, schedule="cosine", warmup=30),
-    pixel_weight=0.1, jitter=16, adversarial_weight=0.1,
+    PAIRS, name="photo", d_rate=6.,
+    srgan=Stage(2_500, rate=1e-4, schedule="cosine", warmup=30),
+    lr_weight=0.5, adversarial_weight=0.01,
 )
 
 
@@ -214,6 +214,10 @@ class DistilledStore(AugmentedStore):
         return tuple(torch.stack([oriented(x[crop], orientation) for crop, orientation in picks]) for x in pairs)
 
 
+class ScaledDegradedStore(DegradedStore, ScaledStore):
+    "The same crops, and their LR is degraded."
+
+
 def plain(photos, crop, start): return photos
 
 
@@ -226,12 +230,16 @@ def scaled(photos, crop, start): return ScaledStore(photos, crop)
 def degraded(photos, crop, start): return DegradedStore(photos, crop)
 
 
+def scaled_degraded(photos, crop, start): return ScaledDegradedStore(photos, crop)
+
+
 class Part(NamedTuple):
     stage: str # `srresnet` or `srgan`
     config: Config
     start: str | None # the part whose weights this one starts from
     seed: int # for the crops
     data: Callable = plain # makes the training data from the photographs, the crops' side and the weights to start from
+    measured: Callable = PhotoStore # makes the crops that a finished network is measured on
 
 
 # Seeds: no part draws another's crops, nor those of finish.py (seed 1). AugmentedStore uses four seeds in a row.
@@ -244,8 +252,8 @@ PARTS = dict(
     phases=Part("srgan", PHASES, start="fine", seed=52, data=scaled),
     pairs=Part("srgan", PAIRS, start="phases", seed=71, data=scaled),
 )
-PARTS["photo-pixels"] = Part("srresnet", PHOTO_PIXELS, start="taught", seed=41, data=degraded)
-PARTS["photo"] = Part("srgan", PHOTO, start="photo-pixels", seed=42, data=degraded)
+PARTS["photo-pixels"] = Part("srresnet", PHOTO_PIXELS, start="taught", seed=41, data=degraded, measured=DegradedStore)
+PARTS["photo"] = Part("srgan", PHOTO, start="photo-pixels", seed=42, data=scaled_degraded, measured=DegradedStore)
 
 
 def evaluation(valid: Path):
@@ -281,7 +289,7 @@ def main(
     batch: Annotated[int | None, typer.Option(min=1, help="Crops per step, instead of the recipe's.")] = None,
     compile: Annotated[bool, typer.Option("--compile", help="Compile the generator; worth it on a GPU.")] = False,
 ):
-    stage, config, start_part, seed, data = PARTS[part]
+    stage, config, start_part, seed, data, measured = PARTS[part]
     if torch.cuda.is_available():
         # The crops and the teacher need their GPU before train creates the Accelerator.
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
@@ -297,7 +305,9 @@ def main(
     kept, step = checkpoints(run, stage), getattr(config, stage).steps
     if part == "taught": write_mean(run, [kept[-1], start], stage, step) # of student and teacher
     if part == "pairs": write_mean(run, kept[-12:], stage, step)
-    if config.fixed_batchnorm: recalibrate_batchnorm(run, photos)
+    if not config.fixed_batchnorm: return
+    recalibrate_batchnorm(run, measured(photos, 96))
+    if stage == "srgan": remove_colour_shift(run, measured(photos, 192))
 
 
 if __name__ == "__main__": typer.run(main)

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from .data import PhotoStore, crop_batch, degrade
+from .data import PhotoStore, degrade
 from .utils import photo_to_tensor, tensor_to_photo, to_8bit
 
 # %% ../nbs/16_photographs.ipynb #3d7ef504
@@ -81,7 +81,7 @@ def draw_degradations(
     rng = np.random.default_rng([seed, step, 7])
     drawn = []
     for _ in range(batch):
-        has_blur, has_noise, is_grey, has_jpeg = rng.random(4) < (0.3, 0.7, 0.4, 0.7)
+        has_blur, has_noise, is_grey, has_jpeg = rng.random(4) < (0.2, 0.5, 0.4, 0.6)
         sigma, level, quality = rng.uniform(0.4, 2.4), rng.uniform(0, 10), rng.integers(30, 96)
         numbers = (sigma * has_blur).item(), (level * has_noise).item(), is_grey.item(), (quality * has_jpeg).item()
         drawn.append(Degradation(*numbers, rng.choice(["4:4:4", "4:2:0"]).item()))
@@ -111,7 +111,7 @@ class DegradedStore(PhotoStore):
         world: int = 1, # how many processes there are
     ) -> tuple[Tensor, Tensor]: # HR and LR crops, uint8
         "The crops of a training step."
-        hr = crop_batch(self, batch, seed, step, rank, world)
+        hr, _ = super().draw(batch, seed, step, rank, world)
         mine = slice(rank, None, world)
         rngs = [np.random.default_rng([seed, step, 7, row]) for row in range(batch)]
         lr = degrade_photos(hr.cpu(), draw_degradations(batch, seed, step)[mine], rngs[mine], self.scale)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from srgan_nb.config import Stage
 from srgan_nb.data import PhotoStore, degrade, make_pair, sample_photos
+from srgan_nb.degradations import DegradedStore, degrade_photos, draw_degradations
 from srgan_nb.generator import Generator
 from srgan_nb.inference import Upscaler
 from srgan_nb.training import train
@@ -20,7 +21,7 @@ from srgan_nb.weights import load_generator, save_generator
 
 import release
 from conftest import CPU_FP32, ROOT, needs_backbones, tiny_config
-from finish import extrapolate_weights, pairs_of, recalibrate_batchnorm
+from finish import extrapolate_weights, pairs_of, recalibrate_batchnorm, remove_colour_shift
 from ship import credits, sum_hours
 
 # Crops
@@ -43,6 +44,13 @@ def test_half_of_the_scaled_crops_are_plain_ones():
     assert torch.equal(crops[:4], PhotoStore(sample_photos(), 96).draw(4, 3, 5)[0])
     ranks = [store.draw(8, 3, 5, rank, 2)[0] for rank in range(2)]
     assert torch.equal(crops, torch.stack(ranks, 1).flatten(0, 1))
+
+
+def test_scaled_crops_can_be_degraded_too():
+    crops, lr = release.ScaledDegradedStore(sample_photos(), 96).draw(8, seed=3, step=5)
+    assert torch.equal(crops, release.ScaledStore(sample_photos(), 96).draw(8, 3, 5)[0])
+    rngs = [np.random.default_rng([3, 5, 7, row]) for row in range(8)]
+    assert torch.equal(lr, (255 * degrade_photos(crops, draw_degradations(8, 3, 5), rngs)).round().byte())
 
 
 def test_shrunk_crops_equal_crops_of_a_smaller_photo():
@@ -125,9 +133,10 @@ def test_a_network_with_recalibrated_batchnorm_computes_the_same(tmp_path):
             layer.running_var.uniform_(1, 9)
             layer.weight.data.uniform_(0.5, 2)
     save_generator(g, tmp_path / "generator.safetensors", stage="srresnet", step=7)
-    recalibrate_batchnorm(tmp_path, sample_photos())
+    store = PhotoStore(sample_photos(), 96)
+    recalibrate_batchnorm(tmp_path, store)
     recalibrated = load_generator(tmp_path)
-    lr = torch.cat([lr for lr, _ in pairs_of(sample_photos(), 96, 16, 2)])
+    lr = torch.cat([lr for lr, _ in pairs_of(store, 16, 2)])
     torch.testing.assert_close(recalibrated.eval()(lr), g.eval()(lr), atol=1e-4, rtol=1e-4)
 
     def difference_of_modes(network):
@@ -136,6 +145,22 @@ def test_a_network_with_recalibrated_batchnorm_computes_the_same(tmp_path):
     before = difference_of_modes(g)
     assert difference_of_modes(recalibrated) < before / 10
     assert recalibrated.about["step"] == "7"
+
+
+def test_a_run_loses_its_colour_shift(tmp_path):
+    "Measured on crops that are degraded."
+    save_generator(Generator(n_blocks=1, channels=4), tmp_path / "generator.safetensors", stage="srgan", step=7)
+    store = DegradedStore(sample_photos(), 48)
+
+    def shift():
+        g = load_generator(tmp_path).eval()
+        with torch.no_grad():
+            return torch.stack([(g(lr) - hr).mean((0, 2, 3)) for lr, hr in pairs_of(store, 8, 25)]).mean(0)
+
+    assert shift().abs().max() > 1e-2
+    remove_colour_shift(tmp_path, store)
+    assert shift().abs().max() < 1e-5
+    assert load_generator(tmp_path).about["step"] == "7"
 
 
 # The guard against evaluation pictures
