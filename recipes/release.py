@@ -91,8 +91,8 @@ PHOTO_PIXELS = replace(
     srresnet=Stage(2_400, rate=2e-4, schedule="cosine", warmup=50), srgan=Stage(),
 )
 PHOTO = replace(
-    PAIRS, name="photo", d_rate=6.,
-    srgan=Stage(2_500, rate=1e-4, schedule="cosine", warmup=30),
+    PAIRS, name="photo", d_rate=3., d_warmup=100, save_every=200,
+    srgan=Stage(3_000, rate=1.5e-4, warmup=30),
     lr_weight=0.5, adversarial_weight=0.01,
 )
 
@@ -305,6 +305,7 @@ def main(
     kept, step = checkpoints(run, stage), getattr(config, stage).steps
     if part == "taught": write_mean(run, [kept[-1], start], stage, step) # of student and teacher
     if part == "pairs": write_mean(run, kept[-12:], stage, step)
+    if part == "photo": write_mean(run, kept[-7:], stage, step)
     if not config.fixed_batchnorm: return
     recalibrate_batchnorm(run, measured(photos, 96))
     if stage == "srgan": remove_colour_shift(run, measured(photos, 192))

@@ -66,6 +66,7 @@ pairs="D compares each picture with its photograph, VGG looks from five layers b
 pairs+=" the mean under each LR pixel. The mean of the averaged generators of the last twelve checkpoints."
 
 photo="LR crops are blurred, noisy and compressed at random (srgan_nb.degradations)."
+photo_game="$photo The mean of the averaged generators of the last seven checkpoints."
 worse="heavy noise, motion blur, JPEG below quality 30; anything that must be true: it invents texture"
 
 shipped="$here/srgan_nb/weights"
@@ -77,5 +78,5 @@ ship "$runs/fine" srgan --bad-at "$invents" --earlier "$shipped/srgan.json" --no
 ship "$runs/phases" srgan --bad-at "$invents" --earlier "$shipped/srgan.json" --note "$phases"
 ship "$runs/pairs" srgan --bad-at "$invents" --earlier "$shipped/srgan.json" --note "$pairs"
 ship "$runs/photo-pixels" photo --bad-at "$worse" --earlier "$shipped/srresnet.json" --note "$photo"
-ship "$runs/photo" photo --bad-at "$worse" --earlier "$shipped/photo.json" --note "$photo"
+ship "$runs/photo" photo --bad-at "$worse" --earlier "$shipped/photo.json" --note "$photo_game"
 $python "$here/tools/measure.py" --eval "$eval" --valid "$valid"
