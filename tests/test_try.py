@@ -398,14 +398,14 @@ def test_without_service_workers_there_is_one_thread(launch):
     assert studio.console == []
 
 
-USELESS = {
-    "idle": "addEventListener('activate', event => event.waitUntil(clients.claim()));",
-    "gone": "addEventListener('activate', event => event.waitUntil(registration.unregister()));",
+USELESS = { # with how often the page is loaded at least: not again if it sees that the service worker is gone
+    "idle": ("addEventListener('activate', event => event.waitUntil(clients.claim()));", 2),
+    "gone": ("addEventListener('activate', event => event.waitUntil(registration.unregister()));", 1),
 }
 
 
-@pytest.mark.parametrize("program", USELESS.values(), ids=USELESS)
-def test_the_page_is_loaded_again_only_once(browser, site, tmp_path, program):
+@pytest.mark.parametrize(("program", "at_least"), USELESS.values(), ids=USELESS)
+def test_the_page_is_loaded_again_only_once(browser, site, tmp_path, program, at_least):
     "Not a second time if that has not helped, because the service worker is passed by or the browser deletes it."
     for path in site.iterdir():
         (tmp_path / path.name).symlink_to(path)
@@ -419,7 +419,7 @@ def test_the_page_is_loaded_again_only_once(browser, site, tmp_path, program):
         for _ in range(2): # before it is loaded again, and after
             studio.wait_for("backend", re.compile("allows none here|open the page again"))
             studio.page.wait_for_timeout(1000)
-        assert len(loads) <= 2
+        assert at_least <= len(loads) <= 2
         assert "WebAssembly on one thread" in studio.text("backend")
         studio.page.context.close()
 
